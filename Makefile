@@ -1,0 +1,69 @@
+# stalepipe - make, make demo, make check, make bench; SAN=address|undefined|thread, V=1.
+SAN ?=
+B := build$(if $(SAN),-$(SAN))
+CC ?= cc
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes
+PACKAGES := yaml-0.1 jansson zlib gsl
+FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
+    $(if $(SAN),-fsanitize=$(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN)) -fno-omit-frame-pointer -DSP_DEBUG=1)
+comma := ,
+LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -lpthread
+
+SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
+    exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c))
+PROGRAM := $(wildcard common/program/*.c)
+SUITES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c tests/properties/test_*.c)))
+BENCHES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/bench/*.c)))
+objects = $(patsubst %.c,$B/%.o,$(1))
+
+ifeq ($(V),1)
+SAY =
+Q =
+else
+SAY = @printf '  %-6s %s\n' $(1) $(2);
+Q = @
+endif
+
+.PHONY: all demo check bench deps clean format FORCE
+all: $B/stalepipe
+
+$B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS)
+
+$B/libstalepipe.a: $(call objects,$(SOURCES))
+	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
+
+$B/%.o: %.c $B/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC,$<)$(CC) $(FLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$B/flags: FORCE        # touched only when the command line changes: new flags rebuild, same flags do not
+	@mkdir -p $(@D); echo '$(CC) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(FLAGS) $(CFLAGS)' > $@
+
+$B/tests/%: $B/tests/%.o $B/libstalepipe.a
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# Debian packages, only what is missing; as root or through sudo.
+DEBS := gcc make pkg-config libyaml-dev libjansson-dev zlib1g-dev libgsl-dev libdnnl-dev libcmocka-dev gnuplot-nox \
+    dataset-fashion-mnist
+deps:
+	@missing=$$(for p in $(DEBS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    echo "installing Debian packages:" $$missing; \
+	    $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
+
+# deps may install what the variables above probe for, so the work is done by a second make.
+check: deps
+	@$(MAKE) --no-print-directory check-only
+check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe)
+	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; exit $$status
+.PHONY: check-only
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $B
+
+-include $(shell find $B -name '*.d' 2>/dev/null)

@@ -1,0 +1,32 @@
+/*
+ * file.h - files that appear whole or not at all.
+ */
+#ifndef SP_FILE_H
+#define SP_FILE_H
+
+#include "common/error.h"
+
+#include <stdio.h>
+
+/* Opens "PATH.tmpPID" for writing; sp_file_commit flushes, fsyncs and renames it to PATH (and fsyncs the folder);
+ * sp_file_abort removes it. Either ends `file`. */
+struct sp_file {
+    FILE *stream;
+    char *path, *aside;
+};
+sp_status sp_file_begin(struct sp_file *file, const char *path, struct sp_error *err);
+sp_status sp_file_commit(struct sp_file *file, struct sp_error *err);
+void sp_file_abort(struct sp_file *file);
+
+/* Writes a whole text at once. */
+sp_status sp_file_write(const char *path, const char *text, struct sp_error *err);
+
+/* Makes a folder and those above it. */
+sp_status sp_folder_make(const char *path, struct sp_error *err);
+
+/* Reads a whole file; the caller frees *text (NUL-terminated, *size without it). Larger than `limit` is refused.
+ * A file that cannot be read is SP_E_INPUT when `mark` is not NULL (the user named it there), else SP_E_IO. */
+sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mark, char **text, size_t *size,
+                       struct sp_error *err);
+
+#endif

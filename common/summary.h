@@ -1,0 +1,63 @@
+/*
+ * summary.h - what a run came to: the stable JSON of `sim`, `train` and `compare`.
+ *
+ * Both engines fill the same struct, so that predicted and measured can be held against each other key by key.
+ */
+#ifndef SP_SUMMARY_H
+#define SP_SUMMARY_H
+
+#include "common/analysis.h"
+#include "common/memory.h"
+#include "common/plan.h"
+#include "common/trace.h"
+
+#include <jansson.h>
+
+struct sp_device_summary {
+    double utilization, busy_s;
+    size_t bytes[SP_MEMORY_KIND_COUNT], peak_bytes;
+};
+
+struct sp_stage_summary {
+    int first_layer, last_layer; /* weight layers, as in the PPV */
+    int64_t parameters, forward_staleness, backward_staleness, in_flight;
+};
+
+struct sp_epoch_summary {
+    int epoch;                /* 1-based */
+    int64_t minibatch;        /* training minibatches done */
+    double loss, accuracy;    /* training loss of the epoch (mean), test accuracy 0 .. 1 */
+    double test_loss, time_s; /* time since the start of the training loop */
+};
+
+struct sp_summary {
+    char *name, *network, *schedule;
+    int *cuts, cut_count;
+    int batch;
+    int64_t minibatches;
+    double time_s, samples_per_s;
+    double speedup; /* NAN: not known (null) */
+    double utilization, stale_weight_fraction;
+    int device_count, stage_count;
+    struct sp_device_summary *devices;
+    struct sp_stage_summary *stages;
+    bool real;             /* has the keys below */
+    double accuracy, loss; /* NAN: not evaluated */
+    int epoch_count;
+    struct sp_epoch_summary *epochs;
+};
+
+/* Fills everything that follows from plan, memory, analysis (staleness as predicted) and a finished trace. */
+void sp_summary_init(struct sp_summary *summary, const char *name, const struct sp_plan *plan, const int *cuts,
+                     int cut_count, const struct sp_memory_plan *memory, const struct sp_analysis *analysis,
+                     const struct sp_trace *trace, double time_s);
+void sp_summary_fini(struct sp_summary *summary);
+
+/* The JSON object of the design: a new reference. NAN becomes null. */
+json_t *sp_summary_json(const struct sp_summary *summary);
+
+/* {predicted, measured, error: {time, speedup, utilization, peak_bytes}}; errors are (predicted - measured) / measured,
+ * null where a side is not known. peak_bytes compares the sums over devices. */
+json_t *sp_summary_compare_json(const struct sp_summary *predicted, const struct sp_summary *measured);
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * backend.h - what the executor asks of a compute library.
+ *
+ * A backend is a const table. Its objects: a context (one per run: engine, library handles), and models: a network
+ * compiled for one microbatch size, with the layout of every tensor and parameter chosen for the whole network at
+ * once, so that no layout depends on the cuts. A model is read-only after creation except for `run`, which may be
+ * called by several threads at once on different layers; each call gets all memory it needs from the caller.
+ *
+ * Device memory is opaque: `void *` from `allocate`, valid for that backend only, offsets by bytes.
+ * `cpu` starts from `ref`'s table of operations and replaces what oneDNN does better.
+ */
+#ifndef EXEC_BACKEND_H
+#define EXEC_BACKEND_H
+
+#include "common/memory.h"
+#include "common/network.h"
+
+/* Where one layer finds everything, for one pass. Pointers that a layer or pass does not have are NULL. */
+struct exec_io {
+    int batch;            /* samples of the microbatch */
+    const void *input[2]; /* values, in the model's layout of that tensor */
+    void *output;         /* F: written; B: read where the kind keeps its output. May be input[0] (in place) */
+    void *saved;          /* F: written; B: read */
+    const void *parameter[SP_PARAMETER_COUNT];
+    void *state;                 /* batch norm: mean, variance; F: updated; EVALUATE: read */
+    const void *output_gradient; /* B */
+    void *input_gradient[2];     /* B: written (overwritten); NULL: not wanted. [0] may be output_gradient (in place) */
+    void *parameter_gradient[SP_PARAMETER_COUNT]; /* B: written (overwritten), stored as the parameter */
+    void *scratch;
+    /* The loss (SOFTMAX_CROSS_ENTROPY): mean over the minibatch, so the gradient is divided by minibatch_size. */
+    const int32_t *labels; /* batch entries; negative: padding, counts for nothing */
+    int minibatch_size;
+    double *loss_sum; /* F, EVALUATE: set to the sum of the losses of the samples */
+    int64_t *correct; /* F, EVALUATE: set to the samples whose largest score is the label's */
+    /* Dropout: the mask depends on these only. */
+    uint64_t seed, sequence; /* sequence: minibatch * M + microbatch */
+};
+
+struct exec_sgd {
+    float lr, momentum, weight_decay;
+    bool nesterov;
+};
+
+struct exec_backend {
+    const char *name; /* "ref", "cpu" */
+    const char *help;
+    bool shared_memory; /* devices see each other's memory: messages are handed over without copies */
+
+    sp_status (*create)(void **context, struct sp_error *err);
+    void (*destroy)(void **context);
+
+    /* NULL when the backend can do the layer, else the reason why not (static text). */
+    const char *(*supports)(const struct sp_layer *layer);
+
+    /* Called once by each worker thread before its first `run`: library threads, pinning to `cores` (first core,
+     * count; count 0: do not pin). */
+    sp_status (*bind)(void *context, int first_core, int core_count, int threads, struct sp_error *err);
+
+    /* Compiles `network` (borrowed) for microbatches of `batch`. `like` is another model of the same network whose
+     * parameter layouts this one must share, or NULL. */
+    sp_status (*model_create)(void *context, const struct sp_network *network, int batch, const void *like,
+                              void **model, struct sp_error *err);
+    void (*model_destroy)(void **model);
+
+    /* Sizes of this model; the footprint borrows the model. The batch argument of its entries must be the model's. */
+    struct sp_footprint (*footprint)(const void *model);
+
+    /* Runs one layer's pass. */
+    sp_status (*run)(void *model, int layer, enum sp_pass pass, const struct exec_io *io, struct sp_error *err);
+
+    /* sum[i] += addend[i] over the storage of a tensor (or `bytes` of parameters when tensor < 0). */
+    sp_status (*add)(void *model, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err);
+
+    /* One pass over a parameter block of `bytes` (float32): out <- step(in). `out` may be `in`. */
+    sp_status (*update)(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+                        const struct exec_sgd *sgd, struct sp_error *err);
+
+    sp_status (*allocate)(void *context, size_t bytes, void **memory,
+                          struct sp_error *err); /* zeroed, 64-byte aligned */
+    void (*release)(void *context, void *memory, size_t bytes);
+    sp_status (*copy)(void *context, void *to, const void *from, size_t bytes, struct sp_error *err);
+
+    /* Between plain float32 (host; C order: (O, I, H, W), (N, C, H, W), …) and stored form. */
+    sp_status (*import_parameter)(void *model, int layer, enum sp_parameter which, const float *plain, void *stored,
+                                  struct sp_error *err);
+    sp_status (*export_parameter)(void *model, int layer, enum sp_parameter which, const void *stored, float *plain,
+                                  struct sp_error *err);
+    sp_status (*import_tensor)(void *model, int tensor, const float *plain, void *stored, struct sp_error *err);
+    sp_status (*export_tensor)(void *model, int tensor, const void *stored, float *plain, struct sp_error *err);
+};
+
+extern const struct exec_backend exec_ref_backend;
+extern const struct exec_backend exec_cpu_backend;
+
+/* NULL-terminated, and by name (NULL: none of that name). */
+extern const struct exec_backend *const exec_backends[];
+const struct exec_backend *exec_backend_find(const char *name);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * trainer.h - trains a plan for real.
+ *
+ * The caller owns everything passed in; it must outlive the trainer. One trainer at a time per thread.
+ */
+#ifndef EXEC_TRAINER_H
+#define EXEC_TRAINER_H
+
+#include "common/memory.h"
+#include "common/plan.h"
+#include "common/summary.h"
+#include "common/trace.h"
+#include "exec/backend.h"
+#include "exec/data/data.h"
+
+struct exec_trainer;
+
+/* Who interprets the devices' instructions: the weights are the same either way, bit for bit. */
+enum exec_workers {
+    EXEC_WORKERS_THREADS, /* a thread per device */
+    EXEC_WORKERS_ONE      /* the calling thread, all devices in turn */
+};
+
+/* What is known while training, for a progress bar. */
+struct exec_progress {
+    int64_t minibatches, minibatches_total;
+    int epoch;             /* 1-based */
+    double loss, accuracy; /* training: mean of the last minibatches */
+    double test_accuracy;  /* NAN: none yet */
+    double elapsed_s, samples_per_s, remaining_s;
+};
+
+struct exec_trainer_config {
+    const struct exec_backend *backend;
+    enum exec_workers workers;
+    int threads; /* of the compute library, per device */
+    bool pin;    /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
+    struct exec_sgd sgd;
+    uint64_t seed;
+    int64_t spans_per_lane; /* kept in the trace */
+    void (*progress)(void *self,
+                     const struct exec_progress *progress); /* NULL: none; called at most 20 times a second */
+    void *progress_self;
+    const volatile bool *stop; /* NULL, or polled: when true the run ends with SP_E_INTERRUPTED */
+};
+
+struct exec_trainer_config exec_trainer_config_default(void);
+
+/* Compiles the models (one per microbatch size in the plan), makes the memory plan by the backend's own sizes, takes
+ * the memory and initialises the parameters. A network the backend cannot do is SP_E_UNSUPPORTED with layer and reason.
+ */
+sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *data,
+                              const struct exec_trainer_config *config, struct exec_trainer **out,
+                              struct sp_error *err);
+void exec_trainer_destroy(struct exec_trainer **trainer);
+
+/* Runs the whole plan. */
+sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err);
+
+/* What was planned and taken. `counted_bytes` is what the allocator counted per device and kind, `live_peak` the
+ * largest sum of what instructions held at run time. */
+const struct sp_memory_plan *exec_trainer_memory(const struct exec_trainer *trainer);
+size_t exec_trainer_counted_bytes(const struct exec_trainer *trainer, int device, enum sp_memory_kind kind);
+size_t exec_trainer_live_peak(const struct exec_trainer *trainer, int device, enum sp_memory_kind kind);
+
+/* After the run. */
+const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer);
+double exec_trainer_time_s(const struct exec_trainer *trainer);
+const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count);
+
+/* Staleness as counted in the run, from the versions really read and applied; the largest seen, per stage. */
+void exec_trainer_counted_staleness(const struct exec_trainer *trainer, int stage, int64_t *forward, int64_t *backward);
+
+/* A copy of a layer's parameter (newest version) in plain order, into elements of `out`; and its replacement. Not while
+ * it runs. */
+sp_status exec_trainer_get_parameter(struct exec_trainer *trainer, int layer, enum sp_parameter which, float *out,
+                                     struct sp_error *err);
+sp_status exec_trainer_set_parameter(struct exec_trainer *trainer, int layer, enum sp_parameter which, const float *in,
+                                     struct sp_error *err);
+
+/* Training loss (mean over the minibatch) of each minibatch so far, `minibatches` entries. */
+const float *exec_trainer_losses(const struct exec_trainer *trainer);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * simulate.h - runs a plan on a virtual clock.
+ *
+ * Discrete events in order of (time, insertion number): repeatable to the last bit. Devices do one instruction at a
+ * time; messages travel beside them on links, which may share a bus.
+ */
+#ifndef SIM_SIMULATE_H
+#define SIM_SIMULATE_H
+
+#include "common/engine.h"
+#include "common/summary.h"
+#include "common/trace.h"
+#include "sim/cost.h"
+
+struct sim_result {
+    double time_s;  /* when the last instruction ends */
+    int64_t events; /* handled */
+    int64_t instructions;
+    struct sp_trace *trace;
+};
+
+/* Simulates `plan` to its end; `spans_per_lane` spans are kept. */
+sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, int64_t spans_per_lane,
+                  struct sim_result *result, struct sp_error *err);
+void sim_result_fini(struct sim_result *result);
+
+extern const struct sp_engine sim_engine;
+
+#endif
