@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum sp_yaml_kind { SP_YAML_SCALAR, SP_YAML_LIST, SP_YAML_MAP };
