@@ -85,6 +85,7 @@ struct sp_phase {
     enum sp_weights_policy weights;
     int microbatches; /* M */
     int64_t first_minibatch, minibatches;
+    int64_t evaluate_minibatches; /* forward-only microbatches of one evaluation in this phase */
 };
 
 struct sp_plan {
@@ -98,9 +99,9 @@ struct sp_plan {
     int phase_count;
     struct sp_phase *phases;
     int64_t evaluate_every;       /* minibatches between evaluations; 0: never */
-    int64_t evaluate_minibatches; /* forward-only minibatches of one evaluation, in microbatches of the phase */
     int channel_count;
     struct sp_channel *channels;
+    int *channel_index; /* [stage * route count + route], for sp_plan_channel */
     int *in_flight; /* per stage: microbatches between their F and the end of their B, largest of phases */
     int *versions;  /* per stage: versions of its weights that are alive at once, largest of phases */
 };
@@ -113,9 +114,10 @@ struct sp_plan_config {
     const int *forward_devices;  /* per stage; NULL: stage i on device i */
     const int *backward_devices; /* per stage; NULL: as forward_devices */
     bool shared_memory;
-    const struct sp_phase *phases; /* first_minibatch is computed */
+    const struct sp_phase *phases; /* first_minibatch and evaluate_minibatches are computed */
     int phase_count;
-    int64_t evaluate_every, evaluate_minibatches;
+    int64_t evaluate_every;   /* minibatches between evaluations; 0: never */
+    int64_t evaluate_samples; /* of the held-out set; a phase's evaluation takes them in microbatches of its own size */
 };
 
 /* Builds and (with SP_DEBUG) checks a plan. `network` is borrowed and must outlive it. SP_E_INPUT for a config that
@@ -131,8 +133,14 @@ int sp_plan_slot(const struct sp_plan *plan, const struct sp_instr *instr);
 /* Updates each stage gets in all. */
 int64_t sp_plan_updates(const struct sp_plan *plan);
 
-/* How many evaluations there are, and forward-only microbatches in all of them. */
+/* Evaluations, and forward-only microbatches in all of them. */
 int64_t sp_plan_evaluations(const struct sp_plan *plan);
+int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan);
+
+/* The channel of that payload (of CREDIT: that returns buffers of `credits`; others: CREDIT) from a stage to another, or -1
+ * when the stages' devices are one. O(1). */
+int sp_plan_channel(const struct sp_plan *plan, enum sp_payload payload, enum sp_payload credits, bool evaluate,
+                    int from_stage, int to_stage);
 
 /* Opens a cursor at the first instruction of `device`. `plan` is borrowed and must outlive it. Memory is
  * O(stages on the device * in-flight), for any number of minibatches. */

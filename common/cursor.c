@@ -1,0 +1,244 @@
+/*
+ * The cursor: merges the programs of a device's stages by tick and adds what the schedules need not know: messages,
+ * credits, travelling weights, evaluation, phases.
+ *
+ * A step of a stage becomes a short burst of instructions (messages in, the step, messages out), kept in `burst` and
+ * handed out one by one.
+ */
+#include "common/alloc.h"
+#include "common/plan.h"
+#include "common/stage_program.h"
+
+#include <stdlib.h>
+
+enum { BURST = 8 };
+
+struct sp_cursor {
+    const struct sp_plan *plan;
+    int device;
+    int *stages, stage_count;           /* with forward or backward on this device, ascending */
+    int forward_count;                  /* of them, with forward */
+    struct sp_stage_program *programs;  /* [stage_count], of the current phase; empty before the first */
+    int phase;
+    struct sp_instr burst[BURST];
+    int burst_at, burst_count;
+    int64_t minibatch_forwards;         /* stages here that have done all forwards of the minibatch before an evaluation */
+    int64_t evaluate_left;              /* evaluation forwards of this device still to come in the running evaluation */
+    int64_t evaluations_done;
+};
+
+static void open_phase(struct sp_cursor *cursor)
+{
+    const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
+    for (int s = 0; s < cursor->stage_count; s++) {
+        sp_stage_program_fini(&cursor->programs[s]);
+        sp_stage_program_init(&cursor->programs[s], phase, cursor->plan->stage_count, cursor->stages[s],
+                              phase->first_minibatch);
+    }
+}
+
+struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
+{
+    SP_ASSERT(device >= 0 && device < plan->device_count, "device %d of %d", device, plan->device_count);
+    struct sp_cursor *cursor = sp_calloc(1, sizeof *cursor);
+    cursor->plan = plan;
+    cursor->device = device;
+    cursor->stages = sp_calloc((size_t)plan->stage_count, sizeof *cursor->stages);
+    for (int i = 0; i < plan->stage_count; i++) {
+        const struct sp_stage *stage = &plan->stages[i];
+        if (stage->forward_device == device || stage->backward_device == device)
+            cursor->stages[cursor->stage_count++] = i;
+        cursor->forward_count += stage->forward_device == device;
+    }
+    cursor->programs = sp_calloc((size_t)cursor->stage_count + 1, sizeof *cursor->programs);
+    open_phase(cursor);
+    return cursor;
+}
+
+void sp_cursor_destroy(struct sp_cursor **cursor)
+{
+    if (*cursor == NULL)
+        return;
+    for (int s = 0; s < (*cursor)->stage_count; s++)
+        sp_stage_program_fini(&(*cursor)->programs[s]);
+    free((*cursor)->programs);
+    free((*cursor)->stages);
+    free(*cursor);
+    *cursor = NULL;
+}
+
+static struct sp_instr *emit(struct sp_cursor *cursor, struct sp_instr instr)
+{
+    SP_ASSERT(cursor->burst_count < BURST, "%d instructions in a burst", cursor->burst_count);
+    cursor->burst[cursor->burst_count] = instr;
+    return &cursor->burst[cursor->burst_count++];
+}
+
+/* SEND or RECV on the channel of `payload` between two stages, if there is one (the stages may share a device).
+ * `what` gives stage, minibatch and so on. */
+static void message(struct sp_cursor *cursor, enum sp_instr_kind kind, enum sp_payload payload, enum sp_payload credits,
+                    int from_stage, int to_stage, const struct sp_instr *what)
+{
+    int channel = sp_plan_channel(cursor->plan, payload, credits, what->evaluate, from_stage, to_stage);
+    if (channel < 0)
+        return;
+    struct sp_instr *instr = emit(cursor, *what);
+    instr->kind = kind;
+    instr->channel = channel;
+    instr->oldest = -1;
+    if (payload != SP_PAYLOAD_WEIGHTS)
+        instr->version = -1;
+}
+
+static void emit_forward(struct sp_cursor *cursor, const struct sp_instr *f, int64_t q)
+{
+    const struct sp_plan *plan = cursor->plan;
+    int i = f->stage;
+    if (q >= plan->in_flight[i])
+        message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_STASH, i, i, f);
+    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i - 1, i, f);
+    emit(cursor, *f);
+    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_STASH, SP_PAYLOAD_CREDIT, i, i, f);
+    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i, i + 1, f);
+}
+
+static void emit_backward(struct sp_cursor *cursor, const struct sp_instr *b, int64_t q, int64_t q_count)
+{
+    int i = b->stage;
+    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_STASH, SP_PAYLOAD_CREDIT, i, i, b);
+    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, i + 1, i, b);
+    emit(cursor, *b);
+    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, i, i - 1, b);
+    if (q + cursor->plan->in_flight[i] < q_count)
+        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_STASH, i, i, b);
+}
+
+/* The update, and where the weights travel, their way: the receiver has two buffers, so version v may leave when v - 1
+ * has been taken over. */
+static void emit_update(struct sp_cursor *cursor, const struct sp_instr *u)
+{
+    const struct sp_stage *stage = &cursor->plan->stages[u->stage];
+    int i = u->stage;
+    if (stage->backward_device == cursor->device) {
+        emit(cursor, *u);
+        if (u->version >= 2)
+            message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
+        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_WEIGHTS, SP_PAYLOAD_CREDIT, i, i, u);
+        return;
+    }
+    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_WEIGHTS, SP_PAYLOAD_CREDIT, i, i, u);
+    if (u->version < sp_plan_updates(cursor->plan))
+        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
+}
+
+/* An evaluation begins on a device when all its stages have done the forwards of the minibatch before it. */
+static void count_forward(struct sp_cursor *cursor, const struct sp_instr *f)
+{
+    const struct sp_plan *plan = cursor->plan;
+    if (plan->evaluate_every <= 0 || (f->minibatch + 1) % plan->evaluate_every != 0)
+        return;
+    if (f->microbatch != plan->phases[f->phase].microbatches - 1)
+        return;
+    if (++cursor->minibatch_forwards == cursor->forward_count) {
+        cursor->minibatch_forwards = 0;
+        cursor->evaluate_left = cursor->forward_count * plan->phases[f->phase].evaluate_minibatches;
+    }
+}
+
+static void emit_step(struct sp_cursor *cursor, int s)
+{
+    struct sp_stage_program *program = &cursor->programs[s];
+    struct sp_program_step step;
+    bool more = sp_stage_program_peek(program, &step);
+    SP_ASSERT(more, "stage %d", cursor->stages[s]);
+    sp_stage_program_advance(program);
+    const struct sp_phase *phase = program->phase;
+    const struct sp_stage *stage = &cursor->plan->stages[cursor->stages[s]];
+    struct sp_instr instr = {
+        .kind = step.kind,
+        .stage = cursor->stages[s],
+        .minibatch = phase->first_minibatch + step.q / phase->microbatches,
+        .microbatch = (int)(step.q % phase->microbatches),
+        .version = step.version,
+        .oldest = step.oldest,
+        .channel = -1,
+        .phase = cursor->phase,
+    };
+    if (step.kind == SP_INSTR_UPDATE) {
+        emit_update(cursor, &instr);
+    } else if (step.kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
+        emit_forward(cursor, &instr, step.q);
+        count_forward(cursor, &instr);
+    } else if (step.kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
+        emit_backward(cursor, &instr, step.q, program->order.q_count);
+    }
+}
+
+/* The next forward of the running evaluation. Two minibatches may be between two devices, hence the credits. */
+static void emit_evaluation(struct sp_cursor *cursor)
+{
+    const struct sp_plan *plan = cursor->plan;
+    const struct sp_phase *phase = &plan->phases[cursor->phase];
+    int64_t done = cursor->forward_count * phase->evaluate_minibatches - cursor->evaluate_left;
+    int64_t e = cursor->evaluations_done + done / cursor->forward_count;
+    int64_t nth = done % cursor->forward_count;
+    int s = 0;
+    while (plan->stages[cursor->stages[s]].forward_device != cursor->device || nth-- > 0)
+        s++;
+    struct sp_instr f = {
+        .kind = SP_INSTR_FORWARD,
+        .stage = cursor->stages[s],
+        .minibatch = e,
+        .microbatch = 0,
+        .evaluate = true,
+        .version = cursor->programs[s].updates,
+        .oldest = -1,
+        .channel = -1,
+        .phase = cursor->phase,
+    };
+    int i = f.stage;
+    if (e >= 2)
+        message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_ACTIVATION, i + 1, i, &f);
+    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i - 1, i, &f);
+    emit(cursor, f);
+    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i, i + 1, &f);
+    if (e + 2 < sp_plan_evaluation_minibatches(plan))
+        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_ACTIVATION, i, i - 1, &f);
+    if (--cursor->evaluate_left == 0)
+        cursor->evaluations_done += phase->evaluate_minibatches;
+}
+
+/* The stage whose step has the earliest tick, the first of equals; -1 when the phase is over here. */
+static int earliest(const struct sp_cursor *cursor)
+{
+    int best = -1;
+    int64_t best_tick = 0;
+    for (int s = 0; s < cursor->stage_count; s++) {
+        struct sp_program_step step;
+        if (sp_stage_program_peek(&cursor->programs[s], &step) && (best < 0 || step.tick < best_tick)) {
+            best = s;
+            best_tick = step.tick;
+        }
+    }
+    return best;
+}
+
+bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
+{
+    while (cursor->burst_at == cursor->burst_count) {
+        cursor->burst_at = cursor->burst_count = 0;
+        int s;
+        if (cursor->evaluate_left > 0) {
+            emit_evaluation(cursor);
+        } else if ((s = earliest(cursor)) >= 0) {
+            emit_step(cursor, s);
+        } else if (cursor->phase + 1 < cursor->plan->phase_count) {
+            cursor->phase++;
+            open_phase(cursor);
+        } else {
+            return false;
+        }
+    }
+    *instr = cursor->burst[cursor->burst_at++];
+    return true;
+}

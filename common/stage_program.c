@@ -1,0 +1,65 @@
+#include "common/stage_program.h"
+#include "common/alloc.h"
+
+#include <stdlib.h>
+
+void sp_stage_program_init(struct sp_stage_program *program, const struct sp_phase *phase, int P, int stage,
+                           int64_t updates_before)
+{
+    *program = (struct sp_stage_program){
+        .phase = phase,
+        .order = {.P = P, .stage = stage, .M = phase->microbatches, .q_count = phase->microbatches * phase->minibatches},
+        .updates = updates_before,
+    };
+    int64_t in_flight = phase->schedule->in_flight(&program->order);
+    program->read_count = in_flight > 0 ? (int)in_flight : 1;
+    program->read = sp_calloc((size_t)program->read_count, sizeof *program->read);
+}
+
+void sp_stage_program_fini(struct sp_stage_program *program)
+{
+    free(program->read);
+    program->read = NULL;
+}
+
+/* The oldest version that a later instruction reads, once the version `made` exists. */
+static int64_t oldest_needed(const struct sp_stage_program *program, int64_t made)
+{
+    if (program->phase->weights == SP_WEIGHTS_LATEST || program->backwards == program->forwards)
+        return made;
+    return program->read[program->backwards % program->read_count];
+}
+
+bool sp_stage_program_peek(const struct sp_stage_program *program, struct sp_program_step *step)
+{
+    if (program->update_pending) {
+        int64_t made = program->updates + 1;
+        struct sp_step last = program->phase->schedule->step(&program->order, program->k - 1);
+        *step = (struct sp_program_step){SP_INSTR_UPDATE, last.q, last.tick, made, oldest_needed(program, made)};
+        return true;
+    }
+    if (program->k >= 2 * program->order.q_count)
+        return false;
+    struct sp_step next = program->phase->schedule->step(&program->order, program->k);
+    bool stashed = next.kind == SP_INSTR_BACKWARD && program->phase->weights == SP_WEIGHTS_STASH;
+    int64_t version = stashed ? program->read[next.q % program->read_count] : program->updates;
+    *step = (struct sp_program_step){next.kind, next.q, next.tick, version, -1};
+    return true;
+}
+
+void sp_stage_program_advance(struct sp_stage_program *program)
+{
+    if (program->update_pending) {
+        program->update_pending = false;
+        program->updates++;
+        return;
+    }
+    struct sp_step step = program->phase->schedule->step(&program->order, program->k++);
+    if (step.kind == SP_INSTR_FORWARD) {
+        program->read[step.q % program->read_count] = program->updates;
+        program->forwards++;
+    } else {
+        program->backwards++;
+        program->update_pending = step.q % program->order.M == program->order.M - 1;
+    }
+}

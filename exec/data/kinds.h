@@ -1,0 +1,12 @@
+/* kinds.h - the kinds of data sets, for the table in dataset.c. */
+#ifndef EXEC_DATA_KINDS_H
+#define EXEC_DATA_KINDS_H
+
+#include "exec/data/data.h"
+
+sp_status exec_fashion_mnist_open(const struct exec_dataset_config *config, struct exec_dataset *out,
+                                  struct sp_error *err);
+sp_status exec_mnist_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err);
+sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* synthetic.c - classes that differ by a fixed random pattern each, under noise. */
+#include "common/alloc.h"
+#include "common/random.h"
+#include "exec/data/kinds.h"
+
+#include <stdlib.h>
+
+struct synthetic {
+    uint64_t seed;
+    int64_t elements;
+};
+
+/* Element `i` of stream `a`, a standard normal number. */
+static void fill(uint64_t seed, uint64_t a, int64_t elements, float scale, float *out)
+{
+    for (int64_t i = 0; i < elements; i += 4) {
+        uint32_t words[4];
+        float numbers[4];
+        sp_random_block(seed, SP_RANDOM_DATA, a, (uint32_t)(i / 4), words);
+        sp_random_normal(words[0], words[1], numbers);
+        sp_random_normal(words[2], words[3], numbers + 2);
+        for (int64_t j = i; j < i + 4 && j < elements; j++)
+            out[j] += scale * numbers[j - i];
+    }
+}
+
+/* Streams: classes from 2^62, test samples from 2^61, training samples from 0. */
+static int32_t sample(const struct exec_dataset *set, enum exec_split split, int64_t index, float *pixels)
+{
+    const struct synthetic *self = set->self;
+    int32_t label = (int32_t)(index % set->classes);
+    for (int64_t i = 0; i < self->elements; i++)
+        pixels[i] = 0.0f;
+    fill(self->seed, ((uint64_t)1 << 62) + (uint64_t)label, self->elements, 0.8f, pixels);
+    fill(self->seed, (split == EXEC_TEST ? (uint64_t)1 << 61 : 0) + (uint64_t)index, self->elements, 0.6f, pixels);
+    return label;
+}
+
+static void close_synthetic(struct exec_dataset *set)
+{
+    free(set->self);
+}
+
+sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err)
+{
+    if (config->samples < 1)
+        return sp_reject(err, config->mark, "synthetic data needs at least 1 sample, not %lld",
+                         (long long)config->samples);
+    if (config->classes < 2)
+        return sp_reject(err, config->mark, "synthetic data needs at least 2 classes, not %d", config->classes);
+    if (config->shape.c < 1 || config->shape.h < 1 || config->shape.w < 1)
+        return sp_reject(err, config->mark, "synthetic data needs a shape of positive sizes, not %d x %d x %d",
+                         config->shape.c, config->shape.h, config->shape.w);
+    struct synthetic *self = sp_calloc(1, sizeof *self);
+    self->seed = config->seed;
+    self->elements = sp_shape_elements(config->shape);
+    out->name = "synthetic";
+    out->shape = config->shape;
+    out->classes = config->classes;
+    out->samples[EXEC_TRAIN] = config->samples;
+    out->samples[EXEC_TEST] = config->samples / 5 > 0 ? config->samples / 5 : 1;
+    for (int c = 0; c < 4; c++)
+        out->deviation[c] = 1.0f;
+    out->self = self;
+    out->sample = sample;
+    out->close = close_synthetic;
+    return SP_OK;
+}
