@@ -26,7 +26,7 @@ Q = @
 endif
 
 .PHONY: all demo check bench deps clean format FORCE
-all: $B/stalepipe
+all: $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a)
 
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS)

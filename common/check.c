@@ -25,13 +25,13 @@ struct flight {
 };
 
 struct stage_state {
-    struct flight *slots;      /* in_flight */
+    struct flight *slots;        /* in_flight */
     int64_t forwards, backwards; /* microbatches in the current phase */
     int forward_phase, backward_phase;
-    int64_t version, oldest;   /* on the backward device */
-    int64_t forward_version;   /* on the forward device */
-    int accumulated;           /* microbatches in the gradient */
-    int64_t evaluated;         /* evaluation forwards done */
+    int64_t version, oldest;                   /* on the backward device */
+    int64_t forward_version;                   /* on the forward device */
+    int accumulated;                           /* microbatches in the gradient */
+    int64_t evaluated;                         /* evaluation forwards done */
     int64_t input_minibatch, input_microbatch; /* last activation received, -1 none */
     int64_t evaluate_input;
 };
@@ -40,7 +40,7 @@ struct machine {
     const struct sp_plan *plan;
     struct mailbox *boxes;
     struct stage_state *stages;
-    int device;                   /* whose instruction is looked at */
+    int device; /* whose instruction is looked at */
     const struct sp_instr *instr;
     struct sp_error *err;
 };
@@ -289,8 +289,8 @@ static sp_status run_machine(struct machine *machine, const struct sp_instr_sour
         moved = false;
         for (int d = 0; d < plan->device_count && status == SP_OK; d++) {
             while (more[d]) {
-                bool recv = next[d].kind == SP_INSTR_RECV && next[d].channel >= 0 &&
-                            next[d].channel < plan->channel_count;
+                bool recv =
+                    next[d].kind == SP_INSTR_RECV && next[d].channel >= 0 && next[d].channel < plan->channel_count;
                 if (recv && machine->boxes[next[d].channel].sent == machine->boxes[next[d].channel].taken)
                     break;
                 status = do_instr(machine, d, &next[d]);

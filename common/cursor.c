@@ -16,16 +16,37 @@ enum { BURST = 8 };
 struct sp_cursor {
     const struct sp_plan *plan;
     int device;
-    int *stages, stage_count;           /* with forward or backward on this device, ascending */
-    int forward_count;                  /* of them, with forward */
-    struct sp_stage_program *programs;  /* [stage_count], of the current phase; empty before the first */
+    int *stages, stage_count;          /* with forward or backward on this device, ascending */
+    int forward_count;                 /* of them, with forward */
+    struct sp_stage_program *programs; /* [stage_count], of the current phase; empty before the first */
     int phase;
     struct sp_instr burst[BURST];
     int burst_at, burst_count;
-    int64_t minibatch_forwards;         /* stages here that have done all forwards of the minibatch before an evaluation */
-    int64_t evaluate_left;              /* evaluation forwards of this device still to come in the running evaluation */
+    struct sp_stage_program clock; /* the last stage's, run ahead to find when evaluations are due */
+    int64_t evaluate_tick;         /* of the next evaluation in this phase; -1: none */
+    int64_t evaluate_left;         /* evaluation forwards of this device still to come in the running evaluation */
     int64_t evaluations_done;
 };
+
+/*
+ * An evaluation comes, on every device, between the steps up to the tick of the last stage's forward of the minibatch
+ * before it and those after. One tick for all devices: what a device still needs before it evaluates never waits for
+ * a device that evaluates already.
+ */
+static void find_evaluation(struct sp_cursor *cursor)
+{
+    const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
+    int64_t every = cursor->plan->evaluate_every;
+    struct sp_program_step step;
+    cursor->evaluate_tick = -1;
+    while (every > 0 && cursor->evaluate_tick < 0 && sp_stage_program_peek(&cursor->clock, &step)) {
+        sp_stage_program_advance(&cursor->clock);
+        int64_t minibatch = phase->first_minibatch + step.q / phase->microbatches;
+        bool last = step.q % phase->microbatches == phase->microbatches - 1;
+        if (step.kind == SP_INSTR_FORWARD && last && (minibatch + 1) % every == 0)
+            cursor->evaluate_tick = step.tick;
+    }
+}
 
 static void open_phase(struct sp_cursor *cursor)
 {
@@ -35,6 +56,9 @@ static void open_phase(struct sp_cursor *cursor)
         sp_stage_program_init(&cursor->programs[s], phase, cursor->plan->stage_count, cursor->stages[s],
                               phase->first_minibatch);
     }
+    sp_stage_program_fini(&cursor->clock);
+    sp_stage_program_init(&cursor->clock, phase, cursor->plan->stage_count, cursor->plan->stage_count - 1, 0);
+    find_evaluation(cursor);
 }
 
 struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
@@ -61,6 +85,7 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
         return;
     for (int s = 0; s < (*cursor)->stage_count; s++)
         sp_stage_program_fini(&(*cursor)->programs[s]);
+    sp_stage_program_fini(&(*cursor)->clock);
     free((*cursor)->programs);
     free((*cursor)->stages);
     free(*cursor);
@@ -131,20 +156,6 @@ static void emit_update(struct sp_cursor *cursor, const struct sp_instr *u)
         message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
 }
 
-/* An evaluation begins on a device when all its stages have done the forwards of the minibatch before it. */
-static void count_forward(struct sp_cursor *cursor, const struct sp_instr *f)
-{
-    const struct sp_plan *plan = cursor->plan;
-    if (plan->evaluate_every <= 0 || (f->minibatch + 1) % plan->evaluate_every != 0)
-        return;
-    if (f->microbatch != plan->phases[f->phase].microbatches - 1)
-        return;
-    if (++cursor->minibatch_forwards == cursor->forward_count) {
-        cursor->minibatch_forwards = 0;
-        cursor->evaluate_left = cursor->forward_count * plan->phases[f->phase].evaluate_minibatches;
-    }
-}
-
 static void emit_step(struct sp_cursor *cursor, int s)
 {
     struct sp_stage_program *program = &cursor->programs[s];
@@ -168,7 +179,6 @@ static void emit_step(struct sp_cursor *cursor, int s)
         emit_update(cursor, &instr);
     } else if (step.kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
         emit_forward(cursor, &instr, step.q);
-        count_forward(cursor, &instr);
     } else if (step.kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
         emit_backward(cursor, &instr, step.q, program->order.q_count);
     }
@@ -208,16 +218,24 @@ static void emit_evaluation(struct sp_cursor *cursor)
         cursor->evaluations_done += phase->evaluate_minibatches;
 }
 
+static void begin_evaluation(struct sp_cursor *cursor)
+{
+    int64_t minibatches = cursor->plan->phases[cursor->phase].evaluate_minibatches;
+    cursor->evaluate_left = cursor->forward_count * minibatches;
+    if (cursor->forward_count == 0)
+        cursor->evaluations_done += minibatches;
+    find_evaluation(cursor);
+}
+
 /* The stage whose step has the earliest tick, the first of equals; -1 when the phase is over here. */
-static int earliest(const struct sp_cursor *cursor)
+static int earliest(const struct sp_cursor *cursor, int64_t *tick)
 {
     int best = -1;
-    int64_t best_tick = 0;
     for (int s = 0; s < cursor->stage_count; s++) {
         struct sp_program_step step;
-        if (sp_stage_program_peek(&cursor->programs[s], &step) && (best < 0 || step.tick < best_tick)) {
+        if (sp_stage_program_peek(&cursor->programs[s], &step) && (best < 0 || step.tick < *tick)) {
             best = s;
-            best_tick = step.tick;
+            *tick = step.tick;
         }
     }
     return best;
@@ -227,10 +245,13 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
 {
     while (cursor->burst_at == cursor->burst_count) {
         cursor->burst_at = cursor->burst_count = 0;
-        int s;
+        int64_t tick = 0;
+        int s = earliest(cursor, &tick);
         if (cursor->evaluate_left > 0) {
             emit_evaluation(cursor);
-        } else if ((s = earliest(cursor)) >= 0) {
+        } else if (cursor->evaluate_tick >= 0 && (s < 0 || tick > cursor->evaluate_tick)) {
+            begin_evaluation(cursor);
+        } else if (s >= 0) {
             emit_step(cursor, s);
         } else if (cursor->phase + 1 < cursor->plan->phase_count) {
             cursor->phase++;

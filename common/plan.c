@@ -92,19 +92,21 @@ static void add_boundary_channels(struct sp_plan *plan, int i)
 {
     const struct sp_stage *up = &plan->stages[i], *down = &plan->stages[i + 1];
     int64_t bytes = tensor_bytes(plan->network, up->outputs, up->output_count, plan->batch);
-    struct sp_channel channel = {SP_PAYLOAD_ACTIVATION, false, up->forward_device, down->forward_device, i, i + 1,
-                                 plan->in_flight[i], SP_PAYLOAD_CREDIT, bytes};
+    struct sp_channel channel = {
+        SP_PAYLOAD_ACTIVATION, false, up->forward_device, down->forward_device, i, i + 1, plan->in_flight[i],
+        SP_PAYLOAD_CREDIT,     bytes};
     add_channel(plan, ROUTE_ACTIVATION, channel);
     if (plan->evaluate_every > 0) {
         channel.evaluate = true;
         channel.depth = 2;
         add_channel(plan, ROUTE_EVALUATE, channel);
-        channel = (struct sp_channel){SP_PAYLOAD_CREDIT, true, down->forward_device, up->forward_device, i + 1, i, 2,
-                                      SP_PAYLOAD_ACTIVATION, 0};
+        channel = (struct sp_channel){
+            SP_PAYLOAD_CREDIT, true, down->forward_device, up->forward_device, i + 1, i, 2, SP_PAYLOAD_ACTIVATION, 0};
         add_channel(plan, ROUTE_EVALUATE_CREDIT, channel);
     }
-    channel = (struct sp_channel){SP_PAYLOAD_GRADIENT, false, down->backward_device, up->backward_device, i + 1, i,
-                                  plan->in_flight[i], SP_PAYLOAD_CREDIT, bytes};
+    channel = (struct sp_channel){
+        SP_PAYLOAD_GRADIENT, false, down->backward_device, up->backward_device, i + 1, i, plan->in_flight[i],
+        SP_PAYLOAD_CREDIT,   bytes};
     add_channel(plan, ROUTE_GRADIENT, channel);
 }
 
@@ -159,8 +161,7 @@ static void make_stages(struct sp_plan *plan, const struct sp_plan_config *confi
         stage->first_weight_layer = i == 0 ? 1 : config->cuts[i - 1] + 1;
         stage->last_weight_layer = last ? network->weight_layer_count : config->cuts[i];
         stage->forward_device = config->forward_devices != NULL ? config->forward_devices[i] : i;
-        stage->backward_device =
-            config->backward_devices != NULL ? config->backward_devices[i] : stage->forward_device;
+        stage->backward_device = config->backward_devices != NULL ? config->backward_devices[i] : stage->forward_device;
         for (int l = stage->first_layer; l < stage->layer_end; l++)
             for (int p = 0; p < SP_PARAMETER_COUNT; p++)
                 stage->parameters += network->layers[l].parameters[p];
@@ -202,8 +203,7 @@ static void make_phases(struct sp_plan *plan, const struct sp_plan_config *confi
         phase->first_minibatch = plan->minibatches;
         plan->minibatches += phase->minibatches;
         int64_t samples = plan->batch / phase->microbatches;
-        phase->evaluate_minibatches =
-            plan->evaluate_every > 0 ? (config->evaluate_samples + samples - 1) / samples : 0;
+        phase->evaluate_minibatches = plan->evaluate_every > 0 ? (config->evaluate_samples + samples - 1) / samples : 0;
         for (int i = 0; i < plan->stage_count; i++) {
             struct sp_order order = {plan->stage_count, i, phase->microbatches,
                                      phase->microbatches * phase->minibatches};
@@ -339,10 +339,10 @@ const char *sp_instr_format(const struct sp_plan *plan, const struct sp_instr *i
                  instr->evaluate ? "E" : "", letters[plan->channels[instr->channel].payload]);
     else
         snprintf(word, sizeof word, "%s",
-                 instr->evaluate                          ? "E"
-                 : instr->kind == SP_INSTR_FORWARD        ? "F"
-                 : instr->kind == SP_INSTR_BACKWARD       ? "B"
-                                                          : "U");
+                 instr->evaluate                    ? "E"
+                 : instr->kind == SP_INSTR_FORWARD  ? "F"
+                 : instr->kind == SP_INSTR_BACKWARD ? "B"
+                                                    : "U");
     int used = snprintf(buffer, SP_INSTR_TEXT, "%d%s%lld", instr->stage, word, (long long)q);
     if (verbose && instr->version >= 0)
         snprintf(buffer + used, (size_t)(SP_INSTR_TEXT - used), "@%lld", (long long)instr->version);

@@ -98,12 +98,12 @@ struct sp_plan {
     bool shared_memory; /* devices see each other's memory: messages are handed over, not copied */
     int phase_count;
     struct sp_phase *phases;
-    int64_t evaluate_every;       /* minibatches between evaluations; 0: never */
+    int64_t evaluate_every; /* minibatches between evaluations; 0: never */
     int channel_count;
     struct sp_channel *channels;
     int *channel_index; /* [stage * route count + route], for sp_plan_channel */
-    int *in_flight; /* per stage: microbatches between their F and the end of their B, largest of phases */
-    int *versions;  /* per stage: versions of its weights that are alive at once, largest of phases */
+    int *in_flight;     /* per stage: microbatches between their F and the end of their B, largest of phases */
+    int *versions;      /* per stage: versions of its weights that are alive at once, largest of phases */
 };
 
 /* What a plan is built from. */
@@ -137,8 +137,8 @@ int64_t sp_plan_updates(const struct sp_plan *plan);
 int64_t sp_plan_evaluations(const struct sp_plan *plan);
 int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan);
 
-/* The channel of that payload (of CREDIT: that returns buffers of `credits`; others: CREDIT) from a stage to another, or -1
- * when the stages' devices are one. O(1). */
+/* The channel of that payload (of CREDIT: that returns buffers of `credits`; others: CREDIT) from a stage to another,
+ * or -1 when the stages' devices are one. O(1). */
 int sp_plan_channel(const struct sp_plan *plan, enum sp_payload payload, enum sp_payload credits, bool evaluate,
                     int from_stage, int to_stage);
 

@@ -8,7 +8,10 @@ void sp_stage_program_init(struct sp_stage_program *program, const struct sp_pha
 {
     *program = (struct sp_stage_program){
         .phase = phase,
-        .order = {.P = P, .stage = stage, .M = phase->microbatches, .q_count = phase->microbatches * phase->minibatches},
+        .order = {.P = P,
+                  .stage = stage,
+                  .M = phase->microbatches,
+                  .q_count = phase->microbatches * phase->minibatches},
         .updates = updates_before,
     };
     int64_t in_flight = phase->schedule->in_flight(&program->order);

@@ -13,12 +13,12 @@
 struct sp_stage_program {
     const struct sp_phase *phase;
     struct sp_order order;
-    int64_t k;            /* next compute step */
-    int64_t updates;      /* of all phases so far: the newest version */
+    int64_t k;                   /* next compute step */
+    int64_t updates;             /* of all phases so far: the newest version */
     int64_t forwards, backwards; /* done in this phase */
-    int64_t *read;        /* ring of the versions that F's in flight read */
+    int64_t *read;               /* ring of the versions that F's in flight read */
     int read_count;
-    bool update_pending;  /* the next step is the update after the last microbatch's B */
+    bool update_pending; /* the next step is the update after the last microbatch's B */
 };
 
 /* A step: kind FORWARD, BACKWARD or UPDATE; q for F and B. */

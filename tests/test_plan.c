@@ -211,7 +211,8 @@ static int64_t counted_staleness(const struct sp_plan *plan, int stage)
     return most;
 }
 
-/* With K cuts stage i (from 1) of the paper's pipeline is 2(K-i+1) updates behind; 1f1b-async P-1-i (from 0); the rest 0. */
+/* With K cuts stage i (from 1) of the paper's pipeline is 2(K-i+1) updates behind; 1f1b-async P-1-i (from 0); the rest
+ * 0. */
 static void staleness_is_that_of_the_closed_forms(void **state)
 {
     (void)state;
