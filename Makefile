@@ -5,9 +5,9 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes
 PACKAGES := yaml-0.1 jansson zlib gsl
+comma := ,
 FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
     $(if $(SAN),-fsanitize=$(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN)) -fno-omit-frame-pointer -DSP_DEBUG=1)
-comma := ,
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -lpthread
 
 SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
@@ -67,3 +67,4 @@ clean:
 	rm -rf $B
 
 -include $(shell find $B -name '*.d' 2>/dev/null)
+.PRECIOUS: $B/%.o
