@@ -12,8 +12,9 @@
 void *sp_alloc(size_t bytes);               /* uninitialised */
 void *sp_calloc(size_t count, size_t size); /* zeroed; count * size is checked for overflow */
 void *sp_realloc(void *old, size_t bytes);
-char *sp_strdup(const char *text);                                              /* NULL gives NULL */
-char *sp_format(const char *format, ...) __attribute__((format(printf, 1, 2))); /* the caller frees */
+char *sp_strdup(const char *text); /* NULL gives NULL */
+char *sp_format(const char *format, ...)
+    __attribute__((format(printf, 1, 2), nonnull(1), returns_nonnull)); /* the caller frees */
 
 /* Makes room for one more element in a growing array: `*array` has `count` elements of `size` bytes, and
  * capacities are powers of two (no capacity field needed). Returns the address of the new element. */
