@@ -15,13 +15,13 @@
 
 struct sp_document; /* common/yaml.h: the parsed file, with marks */
 
-/* A phase as written; lengths in exactly one of epochs or iterations. */
+/* A stretch of minibatches under one schedule, as written; its length is in epochs or in iterations, the other is 0. */
 struct sp_phase_spec {
     char *schedule;
     char *weights; /* NULL: the schedule's default */
     int microbatches;
-    int64_t epochs, iterations; /* the other is 0 */
-    struct sp_mark mark, schedule_mark, weights_mark, microbatches_mark;
+    int64_t epochs, iterations;
+    struct sp_mark mark, schedule_mark, microbatches_mark;
 };
 
 struct sp_stage_times {
@@ -32,27 +32,26 @@ struct sp_experiment {
     char *name;
     struct {
         char *builtin, *file; /* exactly one is set */
-        struct sp_mark mark;
     } network;
     struct {
-        char *set;       /* fashion-mnist, mnist, synthetic */
-        char *dir;       /* auto or a folder */
-        int64_t samples; /* synthetic: training samples (a sixth as many for testing) */
-        struct sp_mark mark, set_mark, dir_mark;
+        char *set;             /* fashion-mnist, mnist, cifar10, synthetic */
+        char *dir;             /* auto or a folder */
+        char *augment;         /* none */
+        struct sp_shape shape; /* synthetic, as is the rest */
+        int classes;
+        int64_t samples; /* for training; a sixth as many for testing */
     } data;
     struct {
         int *cuts, cut_count;
-        struct sp_mark cuts_mark, *cut_marks;
-        struct sp_phase_spec base; /* schedule, weights, microbatches: of the only phase, and defaults for `phases` */
-        char *placement;           /* auto (co-located, a device a stage), split (2K+1 devices), or NULL: the lists */
+        struct sp_mark *cut_marks;
+        struct sp_phase_spec base; /* the only phase, and the defaults of `phases`; no length */
+        char *placement;           /* auto, split or one; NULL: the lists */
         int *forward_devices, *backward_devices, placement_count;
-        struct sp_mark placement_mark;
     } pipeline;
     struct {
         char *backend; /* ref, cpu, cuda */
         int count;     /* 0: as many as the placement needs */
         int threads;
-        struct sp_mark mark, backend_mark, count_mark;
     } devices;
     struct {
         int batch;
@@ -61,7 +60,6 @@ struct sp_experiment {
         bool nesterov;
         int64_t seed;
         int64_t evaluate_every; /* minibatches; 0: at the end of every epoch; -1: never */
-        struct sp_mark batch_mark;
     } train;
     struct {
         char *model;                   /* analytic, table */
@@ -71,7 +69,6 @@ struct sp_experiment {
         double update_s;
         double *transfers_s; /* table: per boundary, each way */
         int transfer_count;
-        struct sp_mark mark, device_mark, stages_mark, transfers_mark;
     } cost;
     struct {
         int64_t minibatches;
@@ -79,8 +76,13 @@ struct sp_experiment {
     } sim;
     struct sp_phase_spec *phases;
     int phase_count;
-    struct sp_document *document; /* owns the marks' file names */
+    struct sp_mark *marks; /* of every option, in the order of the table */
+    struct sp_document **documents;
+    int document_count; /* the file and the --set values; own the marks' file names */
 };
+
+/* Where the option of that path ("pipeline.cuts") was written; where it was not, the file's name without a line. */
+struct sp_mark sp_experiment_mark(const struct sp_experiment *experiment, const char *path);
 
 /* Reads `path` ("-": stdin), applies the `--set` words "key=value" in order, and checks every value that can be checked
  * alone. All mistakes are collected in `err`. The caller owns *out. */
@@ -106,16 +108,16 @@ sp_status sp_experiment_data_shape(const struct sp_experiment *experiment, struc
 /* The experiment's network, for the shape of its data. */
 sp_status sp_experiment_network(const struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err);
 
-/* How long the plan is: as the experiment trains (epochs or iterations, evaluations included), as it simulates
- * (sim.minibatches, no evaluation), or the baseline for speedups: the same stages by `sequential`, all on one device,
- * with `minibatches` minibatches. */
+/*
+ * The plan, with every mistake (cuts, schedule, placement, microbatches) reported at its mark. TRAIN: as long as the
+ * experiment trains (epochs or iterations, evaluations included). SIMULATE: sim.minibatches, phases in proportion, no
+ * evaluation.
+ */
 enum sp_plan_use { SP_PLAN_TRAIN, SP_PLAN_SIMULATE };
-
-/* The plan, with every mistake (cuts, schedule, placement, microbatches) reported at its mark. */
 sp_status sp_experiment_plan(const struct sp_experiment *experiment, const struct sp_network *network,
                              enum sp_plan_use use, struct sp_plan **out, struct sp_error *err);
 
-/* `sequential` on one device over the same stages, for speedups. */
+/* The baseline of speedups: the same stages by `sequential`, all on one device, `minibatches` long, no evaluation. */
 sp_status sp_experiment_baseline(const struct sp_experiment *experiment, const struct sp_network *network,
                                  int64_t minibatches, struct sp_plan **out, struct sp_error *err);
 

@@ -1,0 +1,292 @@
+#include "common/experiment.h"
+#include "common/alloc.h"
+#include "common/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sp_mark sp_experiment_mark(const struct sp_experiment *experiment, const char *path)
+{
+    int option = sp_option_find(path);
+    SP_ASSERT(option >= 0, "option %s", path);
+    return experiment->marks[option];
+}
+
+static void keep_document(struct sp_experiment *experiment, struct sp_document *document)
+{
+    *(struct sp_document **)sp_grow((void **)&experiment->documents, experiment->document_count, sizeof document) =
+        document;
+    experiment->document_count++;
+}
+
+static sp_status read_default(struct sp_experiment *experiment, int option, const char *file, struct sp_error *err)
+{
+    const char *text = sp_options[option].fallback;
+    experiment->marks[option] = (struct sp_mark){.file = file};
+    if (text == NULL)
+        return SP_OK;
+    struct sp_document *document;
+    SP_TRY(sp_document_parse(text, strlen(text), sp_options[option].path, false, &document, err));
+    sp_status status = sp_option_read(&sp_options[option], experiment, sp_document_root(document), err);
+    sp_document_destroy(&document);
+    experiment->pipeline.base.schedule_mark = experiment->pipeline.base.microbatches_mark =
+        (struct sp_mark){file, 0, 0};
+    return status;
+}
+
+/* The keys that are legal in a section ("" for the root), for "did you mean". */
+static const char *nearest_key(const char *section, const char *key)
+{
+    const char *names[64];
+    char roots[64][24];
+    int count = 0;
+    size_t length = strlen(section);
+    for (int o = 0; o < sp_option_count && count < 64; o++) {
+        const char *path = sp_options[o].path, *dot = strchr(path, '.');
+        if (length > 0 && dot != NULL && (size_t)(dot - path) == length && strncmp(path, section, length) == 0) {
+            names[count++] = dot + 1;
+        } else if (length == 0) {
+            snprintf(roots[count], sizeof roots[count], "%.*s", dot != NULL ? (int)(dot - path) : (int)strlen(path),
+                     path);
+            names[count] = roots[count];
+            count++;
+        }
+    }
+    const char *near = sp_nearest(key, names, count);
+    for (int o = 0; near != NULL && length == 0 && o < sp_option_count; o++)
+        if (strncmp(sp_options[o].path, near, strlen(near)) == 0)
+            return near == NULL ? NULL : sp_options[o].path;
+    return near;
+}
+
+static sp_status reject_key(const char *section, const struct sp_yaml *key, struct sp_error *err)
+{
+    const char *near = nearest_key(section, key->text);
+    int length = near != NULL ? (int)(section[0] == '\0' ? strcspn(near, ".") : strlen(near)) : 0;
+    const char *where = section[0] != '\0' ? section : "experiment";
+    if (near == NULL)
+        return sp_reject(err, key->mark, "%s: unknown key \"%s\"", where, key->text);
+    return sp_reject(err, key->mark, "%s: unknown key \"%s\"; did you mean \"%.*s\"?", where, key->text, length, near);
+}
+
+static bool is_section(const char *name)
+{
+    size_t length = strlen(name);
+    for (int o = 0; o < sp_option_count; o++)
+        if (strncmp(sp_options[o].path, name, length) == 0 && sp_options[o].path[length] == '.')
+            return true;
+    return false;
+}
+
+static sp_status read_option(struct sp_experiment *experiment, const char *path, const char *section,
+                             const struct sp_yaml *key, const struct sp_yaml *value, struct sp_error *err)
+{
+    int option = sp_option_find(path);
+    if (option < 0)
+        return reject_key(section, key, err);
+    experiment->marks[option] = value->mark;
+    if (strcmp(path, "pipeline.microbatches") == 0)
+        experiment->pipeline.base.microbatches_mark = value->mark;
+    return sp_option_read(&sp_options[option], experiment, value, err);
+}
+
+static sp_status read_section(struct sp_experiment *experiment, const char *section, const struct sp_yaml *map,
+                              struct sp_error *err)
+{
+    if (map->kind != SP_YAML_MAP) {
+        if (map->kind == SP_YAML_SCALAR && map->text[0] == '\0')
+            return SP_OK;
+        return sp_reject(err, map->mark, "%s: expected keys and values", section);
+    }
+    sp_status status = SP_OK;
+    for (int i = 0; i < map->count; i++) {
+        char *path = sp_format("%s.%s", section, map->keys[i]->text);
+        sp_status one = read_option(experiment, path, section, map->keys[i], map->items[i], err);
+        status = one != SP_OK ? one : status;
+        free(path);
+    }
+    return status;
+}
+
+static sp_status read_root(struct sp_experiment *experiment, const struct sp_yaml *root, struct sp_error *err)
+{
+    if (root == NULL)
+        return SP_OK;
+    if (root->kind != SP_YAML_MAP)
+        return sp_reject(err, root->mark, "experiment: expected keys and values, such as network: lenet5");
+    sp_status status = SP_OK;
+    for (int i = 0; i < root->count; i++) {
+        const char *key = root->keys[i]->text;
+        sp_status one = is_section(key) ? read_section(experiment, key, root->items[i], err)
+                                        : read_option(experiment, strchr(key, '.') == NULL ? key : "", "",
+                                                      root->keys[i], root->items[i], err);
+        status = one != SP_OK ? one : status;
+    }
+    return status;
+}
+
+/* "path=value": the value is YAML. */
+static sp_status read_set(struct sp_experiment *experiment, const char *set, struct sp_error *err)
+{
+    char *name = sp_format("--set %s", set);
+    const char *equals = strchr(set, '=');
+    struct sp_document *document = NULL;
+    sp_status status;
+    if (equals == NULL)
+        status = sp_reject(err, (struct sp_mark){name, 0, 0}, "expected key=value");
+    else
+        status = sp_document_parse(equals + 1, strlen(equals + 1), name, false, &document, err);
+    free(name);
+    if (status != SP_OK)
+        return status;
+    keep_document(experiment, document);
+    const struct sp_yaml *value = sp_document_root(document);
+    char *path = sp_format("%.*s", (int)(equals - set), set), *dot = strchr(path, '.');
+    struct sp_yaml key = {.text = dot != NULL ? dot + 1 : path};
+    char *section = sp_format("%.*s", dot != NULL ? (int)(dot - path) : 0, path);
+    struct sp_yaml nothing = {.text = ""};
+    key.mark = value != NULL ? value->mark : (struct sp_mark){0};
+    if (dot == NULL && is_section(path))
+        status = read_section(experiment, path, value != NULL ? value : &nothing, err);
+    else
+        status = read_option(experiment, path, section, &key, value != NULL ? value : &nothing, err);
+    free(section);
+    free(path);
+    return status;
+}
+
+sp_status sp_experiment_read(const char *path, const char *const *sets, int set_count, struct sp_experiment **out,
+                             struct sp_error *err)
+{
+    *out = NULL;
+    struct sp_document *document;
+    SP_TRY(sp_document_read(path, &document, err));
+    struct sp_experiment *experiment = sp_calloc(1, sizeof *experiment);
+    keep_document(experiment, document);
+    experiment->marks = sp_calloc((size_t)sp_option_count, sizeof *experiment->marks);
+    const struct sp_yaml *root = sp_document_root(document);
+    const char *file = root != NULL ? root->mark.file : NULL;
+    sp_status status = SP_OK;
+    for (int o = 0; o < sp_option_count && status == SP_OK; o++)
+        status = read_default(experiment, o, file, err);
+    if (status == SP_OK)
+        status = read_root(experiment, root, err);
+    for (int s = 0; s < set_count; s++) {
+        sp_status one = read_set(experiment, sets[s], err);
+        status = one != SP_OK ? one : status;
+    }
+    if (status == SP_OK)
+        *out = experiment;
+    else
+        sp_experiment_destroy(&experiment);
+    return status;
+}
+
+void sp_experiment_destroy(struct sp_experiment **experiment)
+{
+    struct sp_experiment *e = *experiment;
+    if (e == NULL)
+        return;
+    for (int o = 0; o < sp_option_count; o++)
+        if (sp_options[o].type == SP_OPTION_TEXT)
+            free(*(char **)((char *)e + sp_options[o].offset));
+    free(e->network.builtin);
+    free(e->network.file);
+    free(e->pipeline.cuts);
+    free(e->pipeline.cut_marks);
+    free(e->pipeline.base.schedule);
+    free(e->pipeline.base.weights);
+    free(e->pipeline.placement);
+    free(e->pipeline.forward_devices);
+    free(e->pipeline.backward_devices);
+    free(e->cost.stages);
+    free(e->cost.transfers_s);
+    sp_phase_specs_free(e);
+    free(e->marks);
+    for (int d = 0; d < e->document_count; d++)
+        sp_document_destroy(&e->documents[d]);
+    free(e->documents);
+    free(e);
+    *experiment = NULL;
+}
+
+char *sp_experiment_yaml(const struct sp_experiment *experiment)
+{
+    char *text = NULL, section[24] = "";
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    for (int o = 0; o < sp_option_count; o++) {
+        const struct sp_option *option = &sp_options[o];
+        char *value = NULL;
+        size_t value_size = 0;
+        FILE *one = open_memstream(&value, &value_size);
+        sp_option_write(option, experiment, one);
+        fclose(one);
+        const char *dot = strchr(option->path, '.');
+        size_t length = dot != NULL ? (size_t)(dot - option->path) : 0;
+        if (value_size > 0 && dot == NULL) {
+            fprintf(out, "%s: %s\n", option->path, value);
+        } else if (value_size > 0) {
+            if (strlen(section) != length || strncmp(section, option->path, length) != 0) {
+                snprintf(section, sizeof section, "%.*s", (int)length, option->path);
+                fprintf(out, "%s:\n", section);
+            }
+            fprintf(out, "  %s: %s\n", dot + 1, value);
+        }
+        free(value);
+    }
+    fclose(out);
+    return text;
+}
+
+char *sp_experiment_help(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    for (int o = 0; o < sp_option_count; o++) {
+        const struct sp_option *option = &sp_options[o];
+        fprintf(out, "  %-22s %s", option->path, option->help);
+        if (option->fallback != NULL)
+            fprintf(out, " [%s]", option->fallback);
+        fputc('\n', out);
+    }
+    fclose(out);
+    return text;
+}
+
+sp_status sp_experiment_data_shape(const struct sp_experiment *experiment, struct sp_data_shape *out,
+                                   struct sp_error *err)
+{
+    static const struct {
+        const char *name;
+        struct sp_data_shape shape;
+    } known[] = {
+        {"fashion-mnist", {{1, 28, 28}, 10, 60000, 10000}},
+        {"mnist", {{1, 28, 28}, 10, 60000, 10000}},
+        {"cifar10", {{3, 32, 32}, 10, 50000, 10000}},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (strcmp(known[k].name, experiment->data.set) == 0) {
+            *out = known[k].shape;
+            return SP_OK;
+        }
+    if (strcmp(experiment->data.set, "synthetic") != 0)
+        return sp_reject(err, sp_experiment_mark(experiment, "data.set"), "data.set: no shape is known for \"%s\"",
+                         experiment->data.set);
+    *out = (struct sp_data_shape){experiment->data.shape, experiment->data.classes, experiment->data.samples,
+                                  experiment->data.samples / 6};
+    return SP_OK;
+}
+
+sp_status sp_experiment_network(const struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err)
+{
+    struct sp_data_shape data;
+    SP_TRY(sp_experiment_data_shape(experiment, &data, err));
+    struct sp_network_spec spec = {
+        .builtin = experiment->network.builtin,
+        .file = experiment->network.file,
+        .mark = sp_experiment_mark(experiment, "network"),
+    };
+    return sp_network_create(&spec, data.shape, data.classes, out, err);
+}

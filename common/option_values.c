@@ -1,0 +1,405 @@
+/*
+ * The values of an experiment file that have a shape of their own: each is read here and written here.
+ */
+#include "common/alloc.h"
+#include "common/options.h"
+#include "common/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static sp_status expected(struct sp_error *err, const struct sp_yaml *value, const char *path, const char *what)
+{
+    const char *found = value->kind == SP_YAML_LIST ? "a list" : value->kind == SP_YAML_MAP ? "a map" : value->text;
+    return sp_reject(err, value->mark, "%s: expected %s, found %s", path, what, found[0] != '\0' ? found : "nothing");
+}
+
+/* The list's entry as a whole number in low .. high. */
+static sp_status read_entry(const struct sp_yaml *item, const char *path, int64_t low, int64_t high, int *out,
+                            struct sp_error *err)
+{
+    int64_t value;
+    if (!sp_yaml_int(item, &value))
+        return expected(err, item, path, "a whole number");
+    if (value < low || value > high)
+        return sp_reject(err, item->mark, "%s: %s is out of range: %lld to %lld are legal", path, item->text,
+                         (long long)low, (long long)high);
+    *out = (int)value;
+    return SP_OK;
+}
+
+/* A list of whole numbers; *out is replaced. All wrong entries are told. */
+static sp_status read_ints(const struct sp_yaml *list, const char *path, int64_t low, int64_t high, int **out,
+                           int *count, struct sp_error *err)
+{
+    if (list->kind != SP_YAML_LIST)
+        return expected(err, list, path, "a list of whole numbers such as [1, 2]");
+    int *values = sp_calloc((size_t)list->count + 1, sizeof *values);
+    sp_status status = SP_OK;
+    for (int i = 0; i < list->count; i++) {
+        sp_status one = read_entry(list->items[i], path, low, high, &values[i], err);
+        status = one != SP_OK ? one : status;
+    }
+    free(*out);
+    *out = values;
+    *count = list->count;
+    return status;
+}
+
+static void write_ints(const int *values, int count, FILE *out)
+{
+    fputc('[', out);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "%s%d", i > 0 ? ", " : "", values[i]);
+    fputc(']', out);
+}
+
+static void replace(char **text, const char *by)
+{
+    free(*text);
+    *text = sp_strdup(by);
+}
+
+sp_status sp_read_network(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    const struct sp_yaml *file = sp_yaml_get(value, "file");
+    if (value->kind == SP_YAML_SCALAR && value->text[0] != '\0') {
+        replace(&experiment->network.builtin, value->text);
+        replace(&experiment->network.file, NULL);
+        return SP_OK;
+    }
+    if (file == NULL || value->count != 1 || file->kind != SP_YAML_SCALAR || file->text[0] == '\0')
+        return sp_reject(err, value->mark, "network: expected a name (%s) or {file: net.yaml}",
+                         sp_network_builtin_help());
+    replace(&experiment->network.file, file->text);
+    replace(&experiment->network.builtin, NULL);
+    return SP_OK;
+}
+
+void sp_write_network(const struct sp_experiment *experiment, FILE *out)
+{
+    if (experiment->network.builtin != NULL) {
+        sp_write_text(experiment->network.builtin, out);
+        return;
+    }
+    fputs("{file: ", out);
+    sp_write_text(experiment->network.file, out);
+    fputc('}', out);
+}
+
+sp_status sp_read_data_shape(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    int *shape = NULL, count = 0;
+    sp_status status = read_ints(value, "data.shape", 1, 65536, &shape, &count, err);
+    if (status == SP_OK && count != 3)
+        status = sp_reject(err, value->mark, "data.shape: expected [channels, height, width], found %d numbers", count);
+    if (status == SP_OK)
+        experiment->data.shape = (struct sp_shape){shape[0], shape[1], shape[2]};
+    free(shape);
+    return status;
+}
+
+void sp_write_data_shape(const struct sp_experiment *experiment, FILE *out)
+{
+    struct sp_shape shape = experiment->data.shape;
+    fprintf(out, "[%d, %d, %d]", shape.c, shape.h, shape.w);
+}
+
+sp_status sp_read_cuts(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    if (value->kind == SP_YAML_SCALAR && strcmp(value->text, "auto") == 0)
+        return sp_reject(err, value->mark, "pipeline.cuts: cuts are given as a list such as [2]; auto is not known");
+    SP_TRY(read_ints(value, "pipeline.cuts", 1, 1000000, &experiment->pipeline.cuts, &experiment->pipeline.cut_count,
+                     err));
+    free(experiment->pipeline.cut_marks);
+    experiment->pipeline.cut_marks = sp_calloc((size_t)value->count + 1, sizeof(struct sp_mark));
+    sp_status status = SP_OK;
+    for (int c = 0; c < value->count; c++) {
+        const int *cuts = experiment->pipeline.cuts;
+        experiment->pipeline.cut_marks[c] = value->items[c]->mark;
+        if (c > 0 && cuts[c] <= cuts[c - 1])
+            status = sp_reject(err, value->items[c]->mark, "pipeline.cuts: cuts must ascend: %d follows %d", cuts[c],
+                               cuts[c - 1]);
+    }
+    return status;
+}
+
+void sp_write_cuts(const struct sp_experiment *experiment, FILE *out)
+{
+    write_ints(experiment->pipeline.cuts, experiment->pipeline.cut_count, out);
+}
+
+static sp_status read_schedule_name(struct sp_phase_spec *phase, const struct sp_yaml *value, const char *path,
+                                    struct sp_error *err)
+{
+    if (value->kind != SP_YAML_SCALAR)
+        return expected(err, value, path, "a schedule's name");
+    if (sp_schedule_find(value->text) == NULL) {
+        char words[256] = "";
+        for (int s = 0; sp_schedules[s] != NULL; s++) {
+            strcat(words, s > 0 ? ", " : "");
+            strcat(words, sp_schedules[s]->name);
+        }
+        return sp_reject_word(err, value->mark, path, value->text, words);
+    }
+    replace(&phase->schedule, value->text);
+    phase->schedule_mark = value->mark;
+    return SP_OK;
+}
+
+static sp_status read_policy(struct sp_phase_spec *phase, const struct sp_yaml *value, const char *path,
+                             struct sp_error *err)
+{
+    if (value->kind != SP_YAML_SCALAR)
+        return expected(err, value, path, "latest or stash");
+    if (strcmp(value->text, "latest") != 0 && strcmp(value->text, "stash") != 0)
+        return sp_reject_word(err, value->mark, path, value->text, "latest, stash");
+    replace(&phase->weights, value->text);
+    return SP_OK;
+}
+
+/* The schedule that an order becomes with the flush it is given. */
+static sp_status apply_flush(struct sp_phase_spec *phase, const struct sp_yaml *flush, const char *path,
+                             struct sp_error *err)
+{
+    bool never = flush->kind == SP_YAML_SCALAR && strcmp(flush->text, "never") == 0;
+    if (!never && (flush->kind != SP_YAML_SCALAR || strcmp(flush->text, "minibatch") != 0))
+        return sp_reject(err, flush->mark, "%s.flush: expected minibatch or never", path);
+    if (never && strcmp(phase->schedule, "1f1b") == 0)
+        replace(&phase->schedule, "1f1b-async");
+    bool async = strcmp(phase->schedule, "stale") == 0 || strcmp(phase->schedule, "1f1b-async") == 0;
+    if (async != never)
+        return sp_reject(err, flush->mark, "%s.flush: %s flushes %s", path, phase->schedule,
+                         async ? "never" : "every minibatch");
+    return SP_OK;
+}
+
+/* A name, or {order:, flush:, weights:}. */
+static sp_status read_schedule(struct sp_phase_spec *phase, const struct sp_yaml *value, const char *path,
+                               struct sp_error *err)
+{
+    if (value->kind != SP_YAML_MAP)
+        return read_schedule_name(phase, value, path, err);
+    static const char *const keys[] = {"order", "flush", "weights", NULL};
+    SP_TRY(sp_yaml_fields(value, path, NULL, 0, keys, NULL, err));
+    const struct sp_yaml *order = sp_yaml_get(value, "order"), *weights = sp_yaml_get(value, "weights"),
+                         *flush = sp_yaml_get(value, "flush");
+    if (order == NULL)
+        return sp_reject(err, value->mark, "%s: \"order\" is missing", path);
+    SP_TRY(read_schedule_name(phase, order, path, err));
+    if (weights != NULL)
+        SP_TRY(read_policy(phase, weights, path, err));
+    return flush != NULL ? apply_flush(phase, flush, path, err) : SP_OK;
+}
+
+sp_status sp_read_schedule(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    return read_schedule(&experiment->pipeline.base, value, "pipeline.schedule", err);
+}
+
+void sp_write_schedule(const struct sp_experiment *experiment, FILE *out)
+{
+    fputs(experiment->pipeline.base.schedule, out);
+}
+
+sp_status sp_read_weights(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    return read_policy(&experiment->pipeline.base, value, "pipeline.weights", err);
+}
+
+void sp_write_weights(const struct sp_experiment *experiment, FILE *out)
+{
+    if (experiment->pipeline.base.weights != NULL)
+        fputs(experiment->pipeline.base.weights, out);
+}
+
+sp_status sp_read_placement(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    if (value->kind == SP_YAML_SCALAR) {
+        static const char *const names[] = {"auto", "split", "one"};
+        for (int n = 0; n < 3; n++)
+            if (strcmp(value->text, names[n]) == 0) {
+                replace(&experiment->pipeline.placement, names[n]);
+                return SP_OK;
+            }
+        return sp_reject_word(err, value->mark, "pipeline.placement", value->text, "auto, split, one");
+    }
+    const struct sp_yaml *forward = value, *backward = NULL;
+    if (value->kind == SP_YAML_MAP) {
+        static const char *const keys[] = {"forward", "backward", NULL};
+        SP_TRY(sp_yaml_fields(value, "pipeline.placement", NULL, 0, keys, NULL, err));
+        forward = sp_yaml_get(value, "forward");
+        backward = sp_yaml_get(value, "backward");
+        if (forward == NULL || backward == NULL)
+            return sp_reject(err, value->mark, "pipeline.placement: both \"forward\" and \"backward\" are needed");
+    }
+    int backward_count = 0;
+    SP_TRY(read_ints(forward, "pipeline.placement", 0, 65535, &experiment->pipeline.forward_devices,
+                     &experiment->pipeline.placement_count, err));
+    if (backward == NULL)
+        backward = forward;
+    SP_TRY(read_ints(backward, "pipeline.placement", 0, 65535, &experiment->pipeline.backward_devices, &backward_count,
+                     err));
+    if (backward_count != experiment->pipeline.placement_count)
+        return sp_reject(err, backward->mark, "pipeline.placement: %d forward and %d backward stages",
+                         experiment->pipeline.placement_count, backward_count);
+    replace(&experiment->pipeline.placement, NULL);
+    return SP_OK;
+}
+
+void sp_write_placement(const struct sp_experiment *experiment, FILE *out)
+{
+    if (experiment->pipeline.placement != NULL) {
+        fputs(experiment->pipeline.placement, out);
+        return;
+    }
+    fputs("{forward: ", out);
+    write_ints(experiment->pipeline.forward_devices, experiment->pipeline.placement_count, out);
+    fputs(", backward: ", out);
+    write_ints(experiment->pipeline.backward_devices, experiment->pipeline.placement_count, out);
+    fputc('}', out);
+}
+
+sp_status sp_read_cost_stages(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    static const struct sp_field fields[] = {
+        {"forward", SP_FIELD_DOUBLE, offsetof(struct sp_stage_times, forward_s), 0, 1e9, true},
+        {"backward", SP_FIELD_DOUBLE, offsetof(struct sp_stage_times, backward_s), 0, 1e9, true},
+    };
+    if (value->kind != SP_YAML_LIST)
+        return expected(err, value, "cost.stages", "a list of {forward: s, backward: s}");
+    free(experiment->cost.stages);
+    experiment->cost.stages = sp_calloc((size_t)value->count + 1, sizeof *experiment->cost.stages);
+    experiment->cost.stage_count = value->count;
+    sp_status status = SP_OK;
+    for (int i = 0; i < value->count; i++) {
+        sp_status one =
+            sp_yaml_fields(value->items[i], "cost.stages", fields, 2, NULL, &experiment->cost.stages[i], err);
+        status = one != SP_OK ? one : status;
+    }
+    return status;
+}
+
+void sp_write_cost_stages(const struct sp_experiment *experiment, FILE *out)
+{
+    for (int i = 0; i < experiment->cost.stage_count; i++)
+        fprintf(out, "%s{forward: %.17g, backward: %.17g}", i > 0 ? ", " : "[", experiment->cost.stages[i].forward_s,
+                experiment->cost.stages[i].backward_s);
+    if (experiment->cost.stage_count > 0)
+        fputc(']', out);
+}
+
+sp_status sp_read_cost_transfers(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    if (value->kind != SP_YAML_LIST)
+        return expected(err, value, "cost.transfers", "a list of seconds");
+    free(experiment->cost.transfers_s);
+    experiment->cost.transfers_s = sp_calloc((size_t)value->count + 1, sizeof(double));
+    experiment->cost.transfer_count = value->count;
+    sp_status status = SP_OK;
+    for (int i = 0; i < value->count; i++)
+        if (!sp_yaml_double(value->items[i], &experiment->cost.transfers_s[i]) || experiment->cost.transfers_s[i] < 0)
+            status = expected(err, value->items[i], "cost.transfers", "seconds, 0 or more");
+    return status;
+}
+
+void sp_write_cost_transfers(const struct sp_experiment *experiment, FILE *out)
+{
+    for (int i = 0; i < experiment->cost.transfer_count; i++)
+        fprintf(out, "%s%.17g", i > 0 ? ", " : "[", experiment->cost.transfers_s[i]);
+    if (experiment->cost.transfer_count > 0)
+        fputc(']', out);
+}
+
+void sp_phase_specs_free(struct sp_experiment *experiment)
+{
+    for (int p = 0; p < experiment->phase_count; p++) {
+        free(experiment->phases[p].schedule);
+        free(experiment->phases[p].weights);
+    }
+    free(experiment->phases);
+    experiment->phases = NULL;
+    experiment->phase_count = 0;
+}
+
+static sp_status read_length(const struct sp_yaml *value, const char *path, int64_t *out, struct sp_error *err)
+{
+    if (value == NULL)
+        return SP_OK;
+    if (!sp_yaml_int(value, out) || *out < 1 || *out > (int64_t)1e12)
+        return expected(err, value, path, "a whole number, 1 or more");
+    return SP_OK;
+}
+
+static sp_status read_phase(struct sp_phase_spec *phase, const struct sp_yaml *value, struct sp_error *err)
+{
+    static const char *const keys[] = {"schedule", "weights", "microbatches", "epochs", "iterations", NULL};
+    phase->mark = phase->schedule_mark = phase->microbatches_mark = value->mark;
+    SP_TRY(sp_yaml_fields(value, "phases", NULL, 0, keys, NULL, err));
+    const struct sp_yaml *schedule = sp_yaml_get(value, "schedule"), *weights = sp_yaml_get(value, "weights"),
+                         *microbatches = sp_yaml_get(value, "microbatches"), *epochs = sp_yaml_get(value, "epochs"),
+                         *iterations = sp_yaml_get(value, "iterations");
+    if ((epochs == NULL) == (iterations == NULL))
+        return sp_reject(err, value->mark, "phases: a phase needs its length, either \"epochs\" or \"iterations\"");
+    if (weights != NULL)
+        SP_TRY(read_policy(phase, weights, "phases.weights", err));
+    if (schedule != NULL)
+        SP_TRY(read_schedule(phase, schedule, "phases.schedule", err));
+    if (microbatches != NULL) {
+        SP_TRY(read_entry(microbatches, "phases.microbatches", 1, 1000000, &phase->microbatches, err));
+        phase->microbatches_mark = microbatches->mark;
+    }
+    SP_TRY(read_length(epochs, "phases.epochs", &phase->epochs, err));
+    return read_length(iterations, "phases.iterations", &phase->iterations, err);
+}
+
+sp_status sp_read_phases(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    if (value->kind != SP_YAML_LIST)
+        return expected(err, value, "phases", "a list of {schedule:, epochs:}");
+    sp_phase_specs_free(experiment);
+    experiment->phases = sp_calloc((size_t)value->count + 1, sizeof *experiment->phases);
+    experiment->phase_count = value->count;
+    sp_status status = SP_OK;
+    for (int p = 0; p < value->count; p++) {
+        sp_status one = read_phase(&experiment->phases[p], value->items[p], err);
+        status = one != SP_OK ? one : status;
+    }
+    return status;
+}
+
+void sp_write_phases(const struct sp_experiment *experiment, FILE *out)
+{
+    for (int p = 0; p < experiment->phase_count; p++) {
+        const struct sp_phase_spec *phase = &experiment->phases[p];
+        fputs(p > 0 ? ", {" : "[{", out);
+        if (phase->schedule != NULL)
+            fprintf(out, "schedule: %s, ", phase->schedule);
+        if (phase->weights != NULL)
+            fprintf(out, "weights: %s, ", phase->weights);
+        if (phase->microbatches > 0)
+            fprintf(out, "microbatches: %d, ", phase->microbatches);
+        fprintf(out, "%s: %lld}", phase->epochs > 0 ? "epochs" : "iterations",
+                (long long)(phase->epochs > 0 ? phase->epochs : phase->iterations));
+    }
+    if (experiment->phase_count > 0)
+        fputc(']', out);
+}
+
+static sp_status must_be_empty(const struct sp_yaml *value, const char *what, struct sp_error *err)
+{
+    bool empty = value->kind == SP_YAML_SCALAR ? value->text[0] == '\0' : value->count == 0;
+    return empty ? SP_OK : sp_reject(err, value->mark, "%s", what);
+}
+
+sp_status sp_read_plan(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    (void)experiment;
+    return must_be_empty(value, "plan: cuts are given by hand in pipeline.cuts; nothing is legal here", err);
+}
+
+sp_status sp_read_sweep(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    (void)experiment;
+    return must_be_empty(value, "sweep: one experiment a file; vary it with --set key=value", err);
+}
