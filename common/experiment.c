@@ -34,39 +34,34 @@ static sp_status read_default(struct sp_experiment *experiment, int option, cons
     return status;
 }
 
-/* The keys that are legal in a section ("" for the root), for "did you mean". */
-static const char *nearest_key(const char *section, const char *key)
+enum { KEYS = 64, KEY_TEXT = 24 };
+
+/* The keys that are legal in a section ("" for the root, whose keys are its own and the sections). */
+static int list_keys(const char *section, char keys[KEYS][KEY_TEXT])
 {
-    const char *names[64];
-    char roots[64][24];
-    int count = 0;
     size_t length = strlen(section);
-    for (int o = 0; o < sp_option_count && count < 64; o++) {
+    int count = 0;
+    for (int o = 0; o < sp_option_count && count < KEYS; o++) {
         const char *path = sp_options[o].path, *dot = strchr(path, '.');
-        if (length > 0 && dot != NULL && (size_t)(dot - path) == length && strncmp(path, section, length) == 0) {
-            names[count++] = dot + 1;
-        } else if (length == 0) {
-            snprintf(roots[count], sizeof roots[count], "%.*s", dot != NULL ? (int)(dot - path) : (int)strlen(path),
-                     path);
-            names[count] = roots[count];
-            count++;
-        }
+        if (length == 0)
+            snprintf(keys[count++], KEY_TEXT, "%.*s", (int)strcspn(path, "."), path);
+        else if (dot != NULL && (size_t)(dot - path) == length && strncmp(path, section, length) == 0)
+            snprintf(keys[count++], KEY_TEXT, "%s", dot + 1);
     }
-    const char *near = sp_nearest(key, names, count);
-    for (int o = 0; near != NULL && length == 0 && o < sp_option_count; o++)
-        if (strncmp(sp_options[o].path, near, strlen(near)) == 0)
-            return near == NULL ? NULL : sp_options[o].path;
-    return near;
+    return count;
 }
 
 static sp_status reject_key(const char *section, const struct sp_yaml *key, struct sp_error *err)
 {
-    const char *near = nearest_key(section, key->text);
-    int length = near != NULL ? (int)(section[0] == '\0' ? strcspn(near, ".") : strlen(near)) : 0;
-    const char *where = section[0] != '\0' ? section : "experiment";
+    char keys[KEYS][KEY_TEXT];
+    const char *names[KEYS] = {0};
+    int count = list_keys(section, keys);
+    for (int k = 0; k < count; k++)
+        names[k] = keys[k];
+    const char *near = sp_nearest(key->text, names, count), *where = section[0] != '\0' ? section : "experiment";
     if (near == NULL)
         return sp_reject(err, key->mark, "%s: unknown key \"%s\"", where, key->text);
-    return sp_reject(err, key->mark, "%s: unknown key \"%s\"; did you mean \"%.*s\"?", where, key->text, length, near);
+    return sp_reject(err, key->mark, "%s: unknown key \"%s\"; did you mean \"%s\"?", where, key->text, near);
 }
 
 static bool is_section(const char *name)
