@@ -1,0 +1,55 @@
+#include "common/layers/kinds.h"
+
+#include <string.h>
+
+const struct sp_layer_kind *const sp_layer_kinds[SP_LAYER_TYPE_COUNT] = {
+    [SP_LAYER_CONVOLUTION] = &sp_layer_convolution,
+    [SP_LAYER_BATCH_NORM] = &sp_layer_batch_norm,
+    [SP_LAYER_RELU] = &sp_layer_relu,
+    [SP_LAYER_MAX_POOL] = &sp_layer_max_pool,
+    [SP_LAYER_AVERAGE_POOL] = &sp_layer_average_pool,
+    [SP_LAYER_GLOBAL_AVERAGE_POOL] = &sp_layer_global_average_pool,
+    [SP_LAYER_LRN] = &sp_layer_lrn,
+    [SP_LAYER_DROPOUT] = &sp_layer_dropout,
+    [SP_LAYER_FULLY_CONNECTED] = &sp_layer_fully_connected,
+    [SP_LAYER_ADD] = &sp_layer_add,
+    [SP_LAYER_FLATTEN] = &sp_layer_flatten,
+    [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &sp_layer_softmax_cross_entropy,
+};
+
+enum sp_layer_type sp_layer_type_of(const char *name)
+{
+    int type = 0;
+    while (type < SP_LAYER_TYPE_COUNT && strcmp(sp_layer_kinds[type]->name, name) != 0)
+        type++;
+    return (enum sp_layer_type)type;
+}
+
+sp_status sp_layer_window(struct sp_layer *layer, struct sp_error *err)
+{
+    const struct sp_layer_settings *s = &layer->settings;
+    if (s->kernel < 1 || s->stride < 1 || s->pad < 0 || s->pad >= s->kernel)
+        return sp_reject(err, layer->mark,
+                         "%s: kernel %d, stride %d, pad %d: kernel and stride are 1 or more, pad 0 to kernel - 1",
+                         layer->name, s->kernel, s->stride, s->pad);
+    if (layer->in.h + 2 * s->pad < s->kernel || layer->in.w + 2 * s->pad < s->kernel)
+        return sp_reject(err, layer->mark, "%s: a %dx%d window does not fit into %dx%d with padding %d", layer->name,
+                         s->kernel, s->kernel, layer->in.h, layer->in.w, s->pad);
+    layer->out.h = (layer->in.h + 2 * s->pad - s->kernel) / s->stride + 1;
+    layer->out.w = (layer->in.w + 2 * s->pad - s->kernel) / s->stride + 1;
+    return SP_OK;
+}
+
+void sp_layer_same_shape(struct sp_layer *layer, double forward, double backward)
+{
+    layer->out = layer->in;
+    layer->forward_flops = forward * (double)sp_shape_elements(layer->out);
+    layer->backward_input_flops = backward * (double)sp_shape_elements(layer->out);
+}
+
+size_t sp_layer_saves_nothing(const struct sp_layer *layer, int batch)
+{
+    (void)layer;
+    (void)batch;
+    return 0;
+}
