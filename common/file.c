@@ -8,71 +8,54 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static sp_status cannot(struct sp_error *err, const char *what, const char *path, int why)
-{
-    return SP_FAIL(err, SP_E_IO, "cannot %s %s: %s", what, path, strerror(why));
-}
-
 sp_status sp_file_begin(struct sp_file *file, const char *path, struct sp_error *err)
 {
-    *file = (struct sp_file){0};
-    struct stat status;
-    bool exists = stat(path, &status) == 0;
-    if (exists && S_ISDIR(status.st_mode))
-        return cannot(err, "write", path, EISDIR);
-    /* A terminal or a pipe is written in place: a rename would put a file where the device was. */
-    bool in_place = exists && !S_ISREG(status.st_mode);
     file->path = sp_strdup(path);
-    file->aside = in_place ? NULL : sp_format("%s.tmp%ld", path, (long)getpid());
-    file->stream = fopen(in_place ? path : file->aside, "w");
+    file->aside = sp_format("%s.tmp%ld", path, (long)getpid());
+    file->stream = fopen(file->aside, "w");
     if (file->stream != NULL)
         return SP_OK;
-    int why = errno;
-    free(file->path);
-    free(file->aside);
-    *file = (struct sp_file){0};
-    return cannot(err, "write", path, why);
+    SP_FAIL(err, SP_E_IO, "%s: cannot write: %s", path, strerror(errno));
+    sp_file_abort(file);
+    return SP_E_IO;
 }
 
-/* The rename is on disk only when the folder is. Some file systems cannot sync folders; that is no failure. */
-static void sync_folder_of(const char *path)
+/* A rename lasts only once its folder is on disk. Some file systems cannot fsync a folder; the rename still holds. */
+static void sync_folder(const char *path)
 {
-    char *folder = sp_strdup(path);
-    char *slash = strrchr(folder, '/');
-    if (slash != NULL)
-        slash[slash == folder] = '\0';
-    int fd = open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? sp_strdup(".") : sp_format("%.*s", (int)(slash - path + 1), path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY);
     free(folder);
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    close(fd);
 }
 
 sp_status sp_file_commit(struct sp_file *file, struct sp_error *err)
 {
-    int why = 0;
-    errno = 0;
-    if (fflush(file->stream) != 0 || ferror(file->stream))
-        why = errno != 0 ? errno : EIO;
-    if (why == 0 && file->aside != NULL && fsync(fileno(file->stream)) != 0 && errno != EINVAL)
-        why = errno;
-    if (fclose(file->stream) != 0 && why == 0)
-        why = errno;
-    file->stream = NULL;
-    if (why == 0 && file->aside != NULL && rename(file->aside, file->path) != 0)
-        why = errno;
-    if (why == 0) {
-        if (file->aside != NULL)
-            sync_folder_of(file->path);
-        sp_file_abort(&(struct sp_file){.path = file->path});
-        free(file->aside);
-        *file = (struct sp_file){0};
-        return SP_OK;
+    bool good = fflush(file->stream) == 0 && !ferror(file->stream) && fsync(fileno(file->stream)) == 0;
+    int reason = errno;
+    if (fclose(file->stream) != 0 && good) {
+        good = false;
+        reason = errno;
     }
-    sp_status status = cannot(err, "write", file->path, why);
+    file->stream = NULL;
+    if (good && rename(file->aside, file->path) != 0) {
+        good = false;
+        reason = errno;
+    }
+    if (!good)
+        SP_FAIL(err, SP_E_IO, "%s: cannot write: %s", file->path, strerror(reason));
+    else
+        sync_folder(file->path);
+    if (good) {
+        free(file->aside);
+        file->aside = NULL;
+    }
     sp_file_abort(file);
-    return status;
+    return good ? SP_OK : SP_E_IO;
 }
 
 void sp_file_abort(struct sp_file *file)
@@ -81,8 +64,8 @@ void sp_file_abort(struct sp_file *file)
         fclose(file->stream);
     if (file->aside != NULL)
         unlink(file->aside);
-    free(file->path);
     free(file->aside);
+    free(file->path);
     *file = (struct sp_file){0};
 }
 
@@ -90,89 +73,65 @@ sp_status sp_file_write(const char *path, const char *text, struct sp_error *err
 {
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
-    fputs(text, file.stream); /* an error stays in the stream until the commit */
+    fputs(text, file.stream);
     return sp_file_commit(&file, err);
-}
-
-static sp_status folder_make_one(const char *path, struct sp_error *err)
-{
-    if (mkdir(path, 0777) == 0)
-        return SP_OK;
-    int why = errno;
-    struct stat status;
-    if (stat(path, &status) == 0) {
-        if (S_ISDIR(status.st_mode))
-            return SP_OK;
-        why = ENOTDIR;
-    }
-    return cannot(err, "make the folder", path, why);
 }
 
 sp_status sp_folder_make(const char *path, struct sp_error *err)
 {
-    char *copy = sp_strdup(path);
-    sp_status status = SP_OK;
-    for (char *c = copy; status == SP_OK && *c != '\0'; c++) {
-        if (*c != '/' || c == copy)
+    char *part = sp_strdup(path);
+    for (char *at = part + 1;; at++) {
+        char here = *at;
+        if (here != '/' && here != '\0')
             continue;
-        *c = '\0';
-        status = folder_make_one(copy, err);
-        *c = '/';
+        *at = '\0';
+        struct stat about;
+        bool there = mkdir(part, 0777) == 0 || (stat(part, &about) == 0 && S_ISDIR(about.st_mode));
+        int reason = errno;
+        if (!there) {
+            SP_FAIL(err, SP_E_IO, "%s: cannot make the folder: %s", part, strerror(reason));
+            free(part);
+            return SP_E_IO;
+        }
+        if (here == '\0')
+            break;
+        *at = here;
     }
-    free(copy);
-    return status == SP_OK ? folder_make_one(path, err) : status;
+    free(part);
+    return SP_OK;
 }
 
-static sp_status unreadable(const char *path, const struct sp_mark *mark, const char *why, struct sp_error *err)
+static sp_status unreadable(const char *path, const char *reason, const struct sp_mark *mark, struct sp_error *err)
 {
     if (mark != NULL)
-        return sp_reject(err, *mark, "cannot read %s: %s", path, why);
-    return SP_FAIL(err, SP_E_IO, "cannot read %s: %s", path, why);
-}
-
-static sp_status read_stream(FILE *stream, const char *path, size_t limit, const struct sp_mark *mark, char **text,
-                             size_t *size, struct sp_error *err)
-{
-    struct stat status;
-    if (fstat(fileno(stream), &status) == 0 && S_ISDIR(status.st_mode))
-        return unreadable(path, mark, strerror(EISDIR), err);
-    size_t room = 4096, length = 0;
-    char *buffer = sp_alloc(room + 1);
-    for (;;) {
-        size_t got = fread(buffer + length, 1, room - length, stream);
-        length += got;
-        if (got == 0 || length > limit)
-            break;
-        if (length == room) {
-            room *= 2;
-            buffer = sp_realloc(buffer, room + 1);
-        }
-    }
-    if (ferror(stream) || length > limit) {
-        int why = errno;
-        char *reason = length > limit ? sp_format("larger than %zu bytes", limit) : sp_strdup(strerror(why));
-        sp_status result = unreadable(path, mark, reason, err);
-        free(reason);
-        free(buffer);
-        return result;
-    }
-    buffer[length] = '\0';
-    *text = buffer;
-    if (size != NULL)
-        *size = length;
-    return SP_OK;
+        return sp_reject(err, *mark, "cannot read %s: %s", path, reason);
+    return SP_FAIL(err, SP_E_IO, "cannot read %s: %s", path, reason);
 }
 
 sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mark, char **text, size_t *size,
                        struct sp_error *err)
 {
     *text = NULL;
-    if (size != NULL)
-        *size = 0;
-    FILE *stream = fopen(path, "r");
+    *size = 0;
+    FILE *stream = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
     if (stream == NULL)
-        return unreadable(path, mark, strerror(errno), err);
-    sp_status status = read_stream(stream, path, limit, mark, text, size, err);
-    fclose(stream);
-    return status;
+        return unreadable(path, strerror(errno), mark, err);
+    size_t room = 4096;
+    char *buffer = sp_alloc(room + 1);
+    errno = 0;
+    while (!feof(stream) && !ferror(stream) && *size <= limit) {
+        if (*size == room)
+            buffer = sp_realloc(buffer, (room *= 2) + 1);
+        *size += fread(buffer + *size, 1, room - *size, stream);
+    }
+    const char *reason = ferror(stream) ? strerror(errno) : *size > limit ? "it is too large" : NULL;
+    if (stream != stdin)
+        fclose(stream);
+    if (reason != NULL) {
+        free(buffer);
+        return unreadable(path, reason, mark, err);
+    }
+    buffer[*size] = '\0';
+    *text = buffer;
+    return SP_OK;
 }

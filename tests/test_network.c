@@ -167,7 +167,7 @@ static void mistakes_in_files_are_told(void **state)
         {"layers: [{type: relu, name: r}, {type: add, inputs: [r, q]}]", "no layer \"q\""},
         {"layers: [{type: relu, name: r}, {type: relu, name: r}]", "two layers are named \"r\""},
         {"layers: [{type: add}]", "add needs inputs"},
-        {"layers: [{type: dropout, rate: 1}]", "rate"},
+        {"layers: [{type: dropout, rate: 1}]", "out of range"},
         {"layers: [{type: fully-connected, outputs: 9}, {type: softmax-cross-entropy}]", "9 scores for 10 classes"},
         {"layers: [{type: lrn, size: 4}]", "size must be odd"},
         {"layers: [{name: x}]", "\"type\" is missing"},
