@@ -78,6 +78,8 @@ static void analyse_device(const struct sp_plan *plan, const struct sp_memory_pl
     for (int k = 0; memory != NULL && k < SP_MEMORY_KIND_COUNT; k++)
         out->live_peak[device][k] = live.peak[k];
     out->live_peak_total[device] = memory != NULL ? live.peak_total : 0;
+    if (memory != NULL)
+        sp_live_fini(&live);
 }
 
 sp_status sp_analysis_create(const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sp_analysis **out,

@@ -111,11 +111,14 @@ struct sp_memory_plan {
     struct sp_stage_memory *stages;         /* [phase * stage_count + stage] */
     struct sp_parameter_memory *parameters; /* [stage] */
     int *evaluate_ring;                     /* [stage]: evaluation minibatches whose outputs are kept at once */
-    /* Per stage and kind: offset of the stage's part in its device's block of that kind: [stage * SP_MEMORY_KIND_COUNT
-     * + kind]. WEIGHTS: parameter block, then state. A stage with two devices has its own part on each: forward device:
-     * WEIGHTS (2 blocks where weights travel: one read, one arriving - the arriving one counts as BOUNDARY),
-     * activations, boundary; backward device: WEIGHTS, OPTIMIZER, GRADIENTS, VERSIONS, and (without shared memory)
-     * slots of its own. */
+    size_t *evaluate_base, *arriving_base;  /* [stage]: in the stage's boundary part, behind the slots: the evaluation
+                                               ring,  and the buffer of weights under way to another forward device */
+    /*
+     * Where a stage's part of each kind begins in its device's block: [stage * SP_MEMORY_KIND_COUNT + kind]. WEIGHTS:
+     * parameter block, then state. On one device both offsets are the same. On two: the forward device has slots,
+     * boundary, one version and the state; the backward device the newest version, velocity, gradients, versions and
+     * (without shared memory) slots of its own.
+     */
     size_t *forward_offset, *backward_offset;
     size_t (*bytes)[SP_MEMORY_KIND_COUNT]; /* [device]: what the device's block of each kind takes */
 };
@@ -127,18 +130,20 @@ void sp_memory_plan_destroy(struct sp_memory_plan **memory);
 size_t sp_memory_device_bytes(const struct sp_memory_plan *memory, int device); /* all kinds */
 
 /*
- * Bytes alive as instructions go by, per device and kind: slots from the start of F to the end of B, versions from
- * the update that makes them until the update after which nobody reads them; all else always. Both engines and the
- * analysis feed it the instructions they do. One sp_live per device, one thread each.
+ * Bytes alive as instructions go by, per device and kind: slots from the start of F to the end of B (always, where a
+ * stage has two devices), versions from the update that makes them until the update after which nobody reads them; all
+ * else always. The analysis and the executor feed it the instructions they do. One sp_live per device, one thread each.
  */
 struct sp_live {
     const struct sp_memory_plan *memory;
     int device;
     size_t now[SP_MEMORY_KIND_COUNT], peak[SP_MEMORY_KIND_COUNT];
     size_t peak_total;
+    int64_t *versions; /* [stage]: alive now */
 };
 
 void sp_live_init(struct sp_live *live, const struct sp_memory_plan *memory, int device);
+void sp_live_fini(struct sp_live *live);
 void sp_live_begin(struct sp_live *live, const struct sp_instr *instr);
 void sp_live_end(struct sp_live *live, const struct sp_instr *instr);
 
