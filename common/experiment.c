@@ -131,6 +131,10 @@ static sp_status read_set(struct sp_experiment *experiment, const char *set, str
         status = sp_reject(err, (struct sp_mark){name, 0, 0}, "expected key=value");
     else
         status = sp_document_parse(equals + 1, strlen(equals + 1), name, false, &document, err);
+    if (status == SP_OK && sp_document_root(document) == NULL) { /* no value: an empty text, which has a mark */
+        sp_document_destroy(&document);
+        status = sp_document_parse("''", 2, name, false, &document, err);
+    }
     free(name);
     if (status != SP_OK)
         return status;
@@ -139,12 +143,11 @@ static sp_status read_set(struct sp_experiment *experiment, const char *set, str
     char *path = sp_format("%.*s", (int)(equals - set), set), *dot = strchr(path, '.');
     struct sp_yaml key = {.text = dot != NULL ? dot + 1 : path};
     char *section = sp_format("%.*s", dot != NULL ? (int)(dot - path) : 0, path);
-    struct sp_yaml nothing = {.text = ""};
-    key.mark = value != NULL ? value->mark : (struct sp_mark){0};
+    key.mark = value->mark;
     if (dot == NULL && is_section(path))
-        status = read_section(experiment, path, value != NULL ? value : &nothing, err);
+        status = read_section(experiment, path, value, err);
     else
-        status = read_option(experiment, path, section, &key, value != NULL ? value : &nothing, err);
+        status = read_option(experiment, path, section, &key, value, err);
     free(section);
     free(path);
     return status;

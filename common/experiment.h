@@ -18,7 +18,8 @@ struct sp_document; /* common/yaml.h: the parsed file, with marks */
 /* A stretch of minibatches under one schedule, as written; its length is in epochs or in iterations, the other is 0. */
 struct sp_phase_spec {
     char *schedule;
-    char *weights; /* NULL: the schedule's default */
+    char *weights;            /* NULL: the schedule's default */
+    bool weights_of_schedule; /* spelled out in the schedule: they go when it is replaced */
     int microbatches;
     int64_t epochs, iterations;
     struct sp_mark mark, schedule_mark, microbatches_mark;
@@ -45,7 +46,7 @@ struct sp_experiment {
         int *cuts, cut_count;
         struct sp_mark *cut_marks;
         struct sp_phase_spec base; /* the only phase, and the defaults of `phases`; no length */
-        char *placement;           /* auto, split or one; NULL: the lists */
+        char *placement;           /* auto, colocated, split or one; NULL: the lists */
         int *forward_devices, *backward_devices, placement_count;
     } pipeline;
     struct {

@@ -44,7 +44,8 @@ static sp_status place(const struct sp_experiment *e, int P, struct draft *draft
                          e->pipeline.placement_count, P - 1, P);
     draft->forward = sp_calloc((size_t)P, sizeof(int));
     draft->backward = sp_calloc((size_t)P, sizeof(int));
-    int devices = e->devices.count > 0 && e->devices.count < P ? e->devices.count : P, needed = 0;
+    bool sharing = name != NULL && strcmp(name, "auto") == 0 && e->devices.count > 0 && e->devices.count < P;
+    int devices = sharing ? e->devices.count : P, needed = 0;
     for (int i = 0; i < P; i++) {
         draft->forward[i] = name == NULL ? e->pipeline.forward_devices[i] : (int)((int64_t)i * devices / P);
         draft->backward[i] = name == NULL ? e->pipeline.backward_devices[i] : draft->forward[i];
@@ -125,6 +126,18 @@ static sp_status make_phases(const struct sp_experiment *e, const struct sp_data
     return status;
 }
 
+/* The minibatches between evaluations when there is to be one for each pass over the data: spread evenly, so that the
+ * last is at the end. (A period of whole minibatches an epoch would drift, and the last epoch's would be lost.) */
+static int64_t evaluate_each_epoch(const struct draft *draft, int64_t samples, int batch)
+{
+    int64_t total = 0;
+    for (int p = 0; p < draft->config.phase_count; p++)
+        total += draft->phases[p].minibatches;
+    int64_t epochs = (int64_t)((double)total * batch / (double)samples + 0.5);
+    int64_t every = total / (epochs > 0 ? epochs : 1);
+    return every > 0 ? every : 1;
+}
+
 sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_network *network, enum sp_plan_use use,
                              struct sp_plan **out, struct sp_error *err)
 {
@@ -143,7 +156,7 @@ sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_netw
         draft.config.evaluate_samples = data.test_samples;
         draft.config.evaluate_every = e->train.evaluate_every > 0
                                           ? e->train.evaluate_every
-                                          : epochs_to_minibatches(1, data.train_samples, e->train.batch);
+                                          : evaluate_each_epoch(&draft, data.train_samples, e->train.batch);
     }
     if (status == SP_OK)
         status = sp_plan_create(network, &draft.config, out, err);

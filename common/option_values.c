@@ -155,6 +155,7 @@ static sp_status read_policy(struct sp_phase_spec *phase, const struct sp_yaml *
     if (strcmp(value->text, "latest") != 0 && strcmp(value->text, "stash") != 0)
         return sp_reject_word(err, value->mark, path, value->text, "latest, stash");
     replace(&phase->weights, value->text);
+    phase->weights_of_schedule = false;
     return SP_OK;
 }
 
@@ -178,6 +179,9 @@ static sp_status apply_flush(struct sp_phase_spec *phase, const struct sp_yaml *
 static sp_status read_schedule(struct sp_phase_spec *phase, const struct sp_yaml *value, const char *path,
                                struct sp_error *err)
 {
+    if (phase->weights_of_schedule)
+        replace(&phase->weights, NULL); /* they were of the schedule that stood here before */
+    phase->weights_of_schedule = false;
     if (value->kind != SP_YAML_MAP)
         return read_schedule_name(phase, value, path, err);
     static const char *const keys[] = {"order", "flush", "weights", NULL};
@@ -187,8 +191,10 @@ static sp_status read_schedule(struct sp_phase_spec *phase, const struct sp_yaml
     if (order == NULL)
         return sp_reject(err, value->mark, "%s: \"order\" is missing", path);
     SP_TRY(read_schedule_name(phase, order, path, err));
-    if (weights != NULL)
+    if (weights != NULL) {
         SP_TRY(read_policy(phase, weights, path, err));
+        phase->weights_of_schedule = true;
+    }
     return flush != NULL ? apply_flush(phase, flush, path, err) : SP_OK;
 }
 
@@ -216,13 +222,13 @@ void sp_write_weights(const struct sp_experiment *experiment, FILE *out)
 sp_status sp_read_placement(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
 {
     if (value->kind == SP_YAML_SCALAR) {
-        static const char *const names[] = {"auto", "split", "one"};
-        for (int n = 0; n < 3; n++)
+        static const char *const names[] = {"auto", "split", "colocated", "one"};
+        for (int n = 0; n < 4; n++)
             if (strcmp(value->text, names[n]) == 0) {
                 replace(&experiment->pipeline.placement, names[n]);
                 return SP_OK;
             }
-        return sp_reject_word(err, value->mark, "pipeline.placement", value->text, "auto, split, one");
+        return sp_reject_word(err, value->mark, "pipeline.placement", value->text, "auto, split, colocated, one");
     }
     const struct sp_yaml *forward = value, *backward = NULL;
     if (value->kind == SP_YAML_MAP) {

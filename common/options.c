@@ -35,7 +35,7 @@ const struct sp_option sp_options[] = {
      sp_read_weights, sp_write_weights},
     {"pipeline.microbatches", INT(pipeline.base.microbatches, 1, 1e6), "1", "parts of a minibatch", NULL, NULL},
     {"pipeline.placement", OTHER, "auto",
-     "auto (a device a stage), split (2K+1 devices), one, a list, or {forward: [..], backward: [..]}",
+     "auto or colocated (a device a stage), split (2K+1 devices), one, a list, or {forward: [..], backward: [..]}",
      sp_read_placement, sp_write_placement},
     {"devices.backend", TEXT(devices.backend, "ref, cpu, cuda"), "cpu", "what computes: ref, cpu or cuda", NULL, NULL},
     {"devices.count", INT(devices.count, 0, 1e6), "0", "devices; 0: one a stage; fewer than stages: they share", NULL,
@@ -94,7 +94,9 @@ sp_status sp_reject_word(struct sp_error *err, struct sp_mark mark, const char *
 
 static bool is_word(const char *word, const char *words)
 {
-    size_t length = strlen(word);
+    size_t length = strcspn(word, ",");
+    if (word[length] == ',')
+        return false; /* several of the words are not a word */
     for (const char *at = words; at != NULL; at = strchr(at, ',')) {
         at += strspn(at, ", ");
         if (strncmp(at, word, length) == 0 && (at[length] == ',' || at[length] == '\0'))

@@ -35,12 +35,6 @@ sp_status sp_document_parse(const char *text, size_t size, const char *name, boo
 void sp_document_destroy(struct sp_document **document);
 struct sp_yaml *sp_document_root(const struct sp_document *document); /* NULL: empty */
 
-const char *sp_document_name(const struct sp_document *document);     /* of the file, as in its marks */
-
-/* Puts the value of "path.to.key=value" into the tree, as `--set` gives it: keys and positions in lists (from 0)
- * joined by dots, the value in YAML. Missing maps are made; what stood there goes. Marks name the option, line 0. */
-sp_status sp_document_set(struct sp_document *document, const char *assignment, struct sp_error *err);
-
 /* The value of a key, or NULL. */
 const struct sp_yaml *sp_yaml_get(const struct sp_yaml *map, const char *key);
 
@@ -48,15 +42,6 @@ const struct sp_yaml *sp_yaml_get(const struct sp_yaml *map, const char *key);
 bool sp_yaml_int(const struct sp_yaml *scalar, int64_t *out);
 bool sp_yaml_double(const struct sp_yaml *scalar, double *out); /* finite */
 bool sp_yaml_bool(const struct sp_yaml *scalar, bool *out);     /* true, false */
-bool sp_yaml_null(const struct sp_yaml *node);                  /* nothing, ~ or null, not in quotes */
-
-/* For messages. What was found ("a list", "\"abc\"", "nothing"); what is legal ("from 1 to 8", "of at least 1" when
- * high is infinite); and a key that is not one of names[0..count), with the nearest or all of them. */
-enum { SP_YAML_DESCRIBE = 96, SP_YAML_RANGE = 64 };
-const char *sp_yaml_describe(const struct sp_yaml *node, char buffer[SP_YAML_DESCRIBE]);
-const char *sp_yaml_range(double low, double high, char buffer[SP_YAML_RANGE]);
-void sp_yaml_reject_key(const struct sp_yaml *key, const char *what, const char *const *names, int count,
-                        struct sp_error *err);
 
 /*
  * Small maps of known keys, for lists of things: layers of a network file, device constants.
