@@ -289,7 +289,8 @@ static void place_gradients(struct layout *layout)
         partial = larger(partial, parameters);
     }
     size_t end = place_temporaries(layout, &backward);
-    out->addend_offset = take(&end, addend);
+    out->addend_bytes = sp_memory_align(addend);
+    out->addend_offset = take(&end, 2 * out->addend_bytes);
     out->partial_offset = take(&end, layout->batch < layout->plan->batch ? partial : 0);
     out->scratchpad_offset[SP_PASS_BACKWARD] = end;
 }

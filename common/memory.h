@@ -92,8 +92,9 @@ struct sp_stage_memory {
     size_t labels_offset;      /* last stage: in the slot */
     size_t
         scratchpad_offset[SP_PASS_COUNT]; /* where the layers' own scratchpad begins in scratch: largest layer's fits */
-    size_t addend_offset;  /* BACKWARD: where a second contribution to a tensor's gradient is made before it
-                              is added; largest such tensor's fits */
+    /* BACKWARD: where further contributions to tensors' gradients are made before they are added: room for two of
+     * addend_bytes, the largest such tensor's; 0 when there is none. */
+    size_t addend_offset, addend_bytes;
     size_t partial_offset; /* BACKWARD, M > 1: where a layer's weight gradient is made before it is added */
     size_t scratch_bytes[SP_PASS_COUNT];
 };

@@ -308,17 +308,19 @@ int64_t sp_plan_evaluations(const struct sp_plan *plan)
     return plan->evaluate_every > 0 ? plan->minibatches / plan->evaluate_every : 0;
 }
 
+int64_t sp_plan_phase_evaluations(const struct sp_plan *plan, int phase)
+{
+    const struct sp_phase *p = &plan->phases[phase];
+    if (plan->evaluate_every <= 0)
+        return 0;
+    return (p->first_minibatch + p->minibatches) / plan->evaluate_every - p->first_minibatch / plan->evaluate_every;
+}
+
 int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan)
 {
     int64_t total = 0;
-    if (plan->evaluate_every <= 0)
-        return 0;
-    for (int p = 0; p < plan->phase_count; p++) {
-        const struct sp_phase *phase = &plan->phases[p];
-        int64_t evaluations = (phase->first_minibatch + phase->minibatches) / plan->evaluate_every -
-                              phase->first_minibatch / plan->evaluate_every;
-        total += evaluations * phase->evaluate_minibatches;
-    }
+    for (int p = 0; p < plan->phase_count; p++)
+        total += sp_plan_phase_evaluations(plan, p) * plan->phases[p].evaluate_minibatches;
     return total;
 }
 

@@ -135,6 +135,7 @@ int64_t sp_plan_updates(const struct sp_plan *plan);
 
 /* Evaluations, and forward-only microbatches in all of them. */
 int64_t sp_plan_evaluations(const struct sp_plan *plan);
+int64_t sp_plan_phase_evaluations(const struct sp_plan *plan, int phase);
 int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan);
 
 /* The channel of that payload (of CREDIT: that returns buffers of `credits`; others: CREDIT) from a stage to another,

@@ -1,0 +1,205 @@
+/*
+ * The executor's engine: an instruction becomes a stage's pass, an update, or a message.
+ *
+ * The version in an instruction is a prediction; it is held against the stage's own count every time.
+ */
+#include "exec/run.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+double exec_run_now_s(const struct exec_run *run)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - run->start_s;
+}
+
+static void add_span(struct exec_run *run, int device, enum sp_span_kind kind, const struct sp_instr *instr,
+                     double start_s)
+{
+    struct sp_span span = {.start_s = start_s,
+                           .end_s = exec_run_now_s(run),
+                           .minibatch = instr->minibatch,
+                           .version = instr->version,
+                           .stage = instr->stage,
+                           .microbatch = instr->microbatch,
+                           .kind = kind};
+    if (kind == SP_SPAN_WAIT)
+        span.payload = run->plan->channels[instr->channel].payload;
+    sp_trace_add(run->trace, device, &span);
+}
+
+static bool is_split(const struct exec_run *run, int stage)
+{
+    return run->plan->stages[stage].forward_device != run->plan->stages[stage].backward_device;
+}
+
+static sp_status forward(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct exec_stage *stage = &run->stages[instr->stage];
+    SP_ASSERT(instr->version == stage->forward_version, "stage %d reads version %" PRId64 ", has %" PRId64,
+              instr->stage, instr->version, stage->forward_version);
+    double start_s = exec_run_now_s(run);
+    if (instr->evaluate) {
+        SP_TRY(exec_stage_evaluate(run, instr, err));
+        add_span(run, device, SP_SPAN_EVALUATE, instr, start_s);
+        return SP_OK;
+    }
+    stage->read[sp_plan_slot(run->plan, instr)] = instr->version;
+    SP_TRY(exec_stage_forward(run, instr, err));
+    add_span(run, device, SP_SPAN_FORWARD, instr, start_s);
+    return SP_OK;
+}
+
+static sp_status backward(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct exec_stage *stage = &run->stages[instr->stage];
+    int64_t read = stage->read[sp_plan_slot(run->plan, instr)];
+    bool stashed = run->plan->phases[instr->phase].weights == SP_WEIGHTS_STASH;
+    SP_ASSERT(instr->version == (stashed ? read : stage->version),
+              "stage %d reads version %" PRId64 " in its backward, its forward read %" PRId64 ", newest %" PRId64,
+              instr->stage, instr->version, read, stage->version);
+    stage->oldest_forward = read < stage->oldest_forward ? read : stage->oldest_forward;
+    stage->oldest_backward = instr->version < stage->oldest_backward ? instr->version : stage->oldest_backward;
+    double start_s = exec_run_now_s(run);
+    SP_TRY(exec_stage_backward(run, instr, err));
+    add_span(run, device, SP_SPAN_BACKWARD, instr, start_s);
+    return SP_OK;
+}
+
+static void count_staleness(struct exec_stage *stage)
+{
+    int64_t forward_staleness = stage->version - stage->oldest_forward,
+            backward_staleness = stage->version - stage->oldest_backward;
+    if (forward_staleness > stage->forward_staleness)
+        stage->forward_staleness = forward_staleness;
+    if (backward_staleness > stage->backward_staleness)
+        stage->backward_staleness = backward_staleness;
+    stage->oldest_forward = stage->oldest_backward = INT64_MAX;
+}
+
+static sp_status update(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct exec_stage *stage = &run->stages[instr->stage];
+    int i = instr->stage;
+    SP_ASSERT(instr->version == stage->version + 1, "stage %d makes version %" PRId64 " of %" PRId64, i, instr->version,
+              stage->version);
+    count_staleness(stage);
+    double start_s = exec_run_now_s(run);
+    size_t bytes = run->memory->parameters[i].block_bytes;
+    if (bytes > 0)
+        SP_TRY(run->backend->update(run->context, bytes, exec_run_backward_weights(run, i, stage->version),
+                                    exec_run_backward_weights(run, i, instr->version),
+                                    exec_run_part(run, i, SP_MEMORY_OPTIMIZER, true),
+                                    exec_run_part(run, i, SP_MEMORY_GRADIENTS, true), &run->config.sgd, err));
+    stage->version = instr->version;
+    if (!is_split(run, i))
+        stage->forward_version = stage->version;
+    add_span(run, device, SP_SPAN_UPDATE, instr, start_s);
+    return SP_OK;
+}
+
+/* Weights are copied to where the forward device will read this version; all else lies where it is read. */
+static sp_status send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+{
+    if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS)
+        SP_TRY(run->backend->copy(run->context, exec_run_forward_weights(run, instr->stage, instr->version),
+                                  exec_run_backward_weights(run, instr->stage, instr->version),
+                                  run->memory->parameters[instr->stage].block_bytes, err));
+    run->transport->post(run->channels, instr->channel);
+    return SP_OK;
+}
+
+static void received(struct exec_run *run, const struct sp_instr *instr)
+{
+    if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS)
+        run->stages[instr->stage].forward_version = instr->version;
+}
+
+/* Every instruction but RECV. */
+static sp_status execute(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    sp_status status;
+    if ((run->config.stop != NULL && *run->config.stop) || atomic_load(&run->failed))
+        return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
+    sp_live_begin(&run->live[device], instr);
+    switch (instr->kind) {
+    case SP_INSTR_FORWARD:
+        status = forward(run, device, instr, err);
+        break;
+    case SP_INSTR_BACKWARD:
+        status = backward(run, device, instr, err);
+        break;
+    case SP_INSTR_UPDATE:
+        status = update(run, device, instr, err);
+        break;
+    default:
+        status = send(run, instr, err);
+    }
+    sp_live_end(&run->live[device], instr);
+    return status;
+}
+
+static sp_status execute_waiting(void *self, int device, const struct sp_instr *instr, enum sp_progress *progress,
+                                 struct sp_error *err)
+{
+    struct exec_run *run = self;
+    *progress = SP_DONE;
+    if (instr->kind != SP_INSTR_RECV)
+        return execute(run, device, instr, err);
+    if (!run->transport->poll(run->channels, instr->channel)) {
+        double start_s = exec_run_now_s(run);
+        if (!run->transport->wait(run->channels, instr->channel))
+            return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
+        add_span(run, device, SP_SPAN_WAIT, instr, start_s);
+    }
+    received(run, instr);
+    return SP_OK;
+}
+
+static sp_status execute_resting(void *self, int device, const struct sp_instr *instr, enum sp_progress *progress,
+                                 struct sp_error *err)
+{
+    struct exec_run *run = self;
+    *progress = SP_DONE;
+    if (instr->kind != SP_INSTR_RECV)
+        return execute(run, device, instr, err);
+    if (run->transport->poll(run->channels, instr->channel)) {
+        received(run, instr);
+        return SP_OK;
+    }
+    *progress = SP_PENDING;
+    run->resting[device] = *instr;
+    run->resting_since_s[device] = exec_run_now_s(run);
+    run->rests[device] = true;
+    return SP_OK;
+}
+
+static int next_resting(void *self)
+{
+    struct exec_run *run = self;
+    for (int turn = 0; turn < run->plan->device_count; turn++) {
+        int d = run->next_device;
+        run->next_device = (d + 1) % run->plan->device_count;
+        if (!run->rests[d] || !run->transport->poll(run->channels, run->resting[d].channel))
+            continue;
+        run->rests[d] = false;
+        add_span(run, d, SP_SPAN_WAIT, &run->resting[d], run->resting_since_s[d]);
+        received(run, &run->resting[d]);
+        return d;
+    }
+    return -1;
+}
+
+const struct sp_engine exec_engine_threads = {
+    .name = "exec",
+    .execute = execute_waiting,
+    .next = NULL,
+};
+
+const struct sp_engine exec_engine_single = {
+    .name = "exec",
+    .execute = execute_resting,
+    .next = next_resting,
+};

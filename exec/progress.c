@@ -1,0 +1,80 @@
+/*
+ * Loss and accuracy as the last stage sees them, the epochs they add up to, and the progress callback. All on the
+ * thread of the last stage's forward device.
+ */
+#include "common/alloc.h"
+#include "exec/run.h"
+
+#include <math.h>
+
+enum { CALLS_PER_S = 20, RECENT = 50 };
+
+static double mean_loss(const float *losses, int64_t from, int64_t end)
+{
+    double sum = 0;
+    for (int64_t m = from; m < end; m++)
+        sum += (double)losses[m];
+    return end > from ? sum / (double)(end - from) : NAN;
+}
+
+static void call_back(struct exec_run *run)
+{
+    struct exec_progress_state *state = &run->progress;
+    const struct sp_plan *plan = run->plan;
+    double now_s = exec_run_now_s(run);
+    bool last = state->done == plan->minibatches;
+    if (run->config.progress == NULL || (!last && now_s - state->last_call_s < 1.0 / CALLS_PER_S))
+        return;
+    state->last_call_s = now_s;
+    int64_t recent = state->done > RECENT ? state->done - RECENT : 0;
+    double rate = now_s > 0 ? (double)state->done * plan->batch / now_s : 0;
+    double since = (double)(state->done - state->loss_from) * plan->batch;
+    struct exec_progress progress = {
+        .minibatches = state->done,
+        .minibatches_total = plan->minibatches,
+        .epoch = (int)((state->done - 1) * plan->batch / run->data->samples[EXEC_TRAIN]) + 1,
+        .loss = mean_loss(state->losses, recent, state->done),
+        .accuracy = since > 0 ? (double)state->correct_since / since : NAN,
+        .test_accuracy = state->epoch_count > 0 ? state->epochs[state->epoch_count - 1].accuracy : NAN,
+        .elapsed_s = now_s,
+        .samples_per_s = rate,
+        .remaining_s = rate > 0 ? (double)(plan->minibatches - state->done) * plan->batch / rate : NAN,
+    };
+    run->config.progress(run->config.progress_self, &progress);
+}
+
+void exec_progress_train(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct)
+{
+    struct exec_progress_state *state = &run->progress;
+    state->losses[instr->minibatch] += (float)(loss_sum / run->plan->batch);
+    state->correct_since += correct;
+    if (instr->microbatch != run->plan->phases[instr->phase].microbatches - 1)
+        return;
+    state->done = instr->minibatch + 1;
+    call_back(run);
+}
+
+void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct)
+{
+    struct exec_progress_state *state = &run->progress;
+    int64_t count = run->plan->phases[instr->phase].evaluate_minibatches;
+    int64_t nth = instr->minibatch - run->first_evaluation[instr->phase];
+    state->evaluation_loss += loss_sum;
+    state->evaluation_correct += correct;
+    if (nth % count != count - 1)
+        return;
+    double samples = (double)run->data->samples[EXEC_TEST];
+    struct sp_epoch_summary *epoch = &state->epochs[state->epoch_count++];
+    *epoch = (struct sp_epoch_summary){
+        .epoch = state->epoch_count,
+        .minibatch = state->done,
+        .loss = mean_loss(state->losses, state->loss_from, state->done),
+        .accuracy = (double)state->evaluation_correct / samples,
+        .test_loss = state->evaluation_loss / samples,
+        .time_s = exec_run_now_s(run),
+    };
+    state->loss_from = state->done;
+    state->correct_since = state->evaluation_correct = 0;
+    state->evaluation_loss = 0;
+    call_back(run);
+}

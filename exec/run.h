@@ -1,0 +1,95 @@
+/*
+ * run.h - everything a run holds: what the parts of the executor share. Internal to exec/.
+ *
+ * Who writes what while threads run: a stage's `forward` half belongs to the thread of its forward device, its
+ * `backward` half to that of its backward device; a slot goes from one to the other with the messages of the plan.
+ */
+#ifndef EXEC_RUN_H
+#define EXEC_RUN_H
+
+#include "common/engine.h"
+#include "exec/memory.h"
+#include "exec/trainer.h"
+#include "exec/transport.h"
+
+#include <stdatomic.h>
+
+struct exec_stage {
+    /* forward device */
+    int64_t forward_version; /* of the weights that the next F reads */
+    /* backward device */
+    int64_t version;        /* newest */
+    int64_t oldest_forward; /* versions read for the minibatch under way, smallest */
+    int64_t oldest_backward;
+    int64_t forward_staleness, backward_staleness; /* largest so far */
+    /* both, handed over with the slot */
+    int64_t *read; /* [slot]: the version that F read */
+};
+
+/* What the last stage knows of the loss. */
+struct exec_progress_state {
+    float *losses;                    /* [minibatch]: mean over its samples */
+    int64_t done;                     /* minibatches whose forward is complete */
+    int64_t correct_since, loss_from; /* since the last evaluation */
+    double evaluation_loss;
+    int64_t evaluation_correct;
+    struct sp_epoch_summary *epochs;
+    int epoch_count;
+    double last_call_s;
+};
+
+struct exec_run {
+    const struct sp_plan *plan;
+    const struct exec_backend *backend;
+    struct exec_trainer_config config;
+    void *context;
+    void **models; /* [phase]; equal sizes share */
+    struct sp_memory_plan *memory;
+    struct exec_memory blocks;
+    const struct exec_transport *transport;
+    void *channels;
+    struct exec_dataset *data;
+    struct exec_loader *train_loader;
+    struct exec_loader **test_loaders; /* [phase] */
+    int64_t *first_evaluation;         /* [phase]: number of its first evaluation minibatch */
+    struct exec_stage *stages;
+    struct sp_live *live; /* [device] */
+    struct sp_trace *trace;
+    struct exec_progress_state progress;
+    double start_s;
+    double time_s;
+    /* one interpreter for all devices: what each rests for, -1: nothing */
+    struct sp_instr *resting;
+    double *resting_since_s;
+    bool *rests;
+    int next_device;
+    atomic_bool failed; /* a thread gave up: the others end */
+};
+
+/* Seconds since the start of the run. */
+double exec_run_now_s(const struct exec_run *run);
+
+/* The block that holds version `version` of a stage's weights, on its forward and on its backward device. */
+void *exec_run_forward_weights(const struct exec_run *run, int stage, int64_t version);
+void *exec_run_backward_weights(const struct exec_run *run, int stage, int64_t version);
+
+/* A stage's part of its device's block of a kind. */
+void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind kind, bool backward);
+
+/* One stage's F, B or evaluation forward, layer by layer (exec/stage.c). The last stage adds up loss and hits. */
+sp_status exec_stage_forward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_stage_evaluate(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+
+/* The two ways to interpret instructions (exec/engine.c): `self` is the run. */
+extern const struct sp_engine exec_engine_threads; /* a thread per device: waits inside */
+extern const struct sp_engine exec_engine_single;  /* one thread for all */
+
+/* Parameters of all stages: He initialisation, batch norm 1 and 0 (exec/initialise.c). */
+sp_status exec_initialise(struct exec_run *run, struct sp_error *err);
+
+/* Loss and hits of a forward at the last stage (exec/progress.c). */
+void exec_progress_train(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct);
+void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct);
+
+#endif

@@ -1,0 +1,288 @@
+/*
+ * One stage's pass, layer by layer: finds every pointer in the memory plan and adds up gradients of tensors that
+ * several layers read. The last of them (in layer order) writes, the others add, in falling order; so a sum does not
+ * depend on the cuts.
+ */
+#include "exec/run.h"
+
+#include <string.h>
+
+/* One pass of one stage. */
+struct pass {
+    struct exec_run *run;
+    const struct sp_instr *instr;
+    const struct sp_stage *stage;
+    const struct sp_stage_memory *memory;
+    const struct sp_parameter_memory *parameters;
+    void *model;
+    enum sp_pass kind;
+    char *weights, *state, *gradients, *scratch;
+};
+
+void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind kind, bool backward)
+{
+    const struct sp_stage *planned = &run->plan->stages[stage];
+    int device = backward ? planned->backward_device : planned->forward_device;
+    const size_t *offsets = backward ? run->memory->backward_offset : run->memory->forward_offset;
+    char *block = run->blocks.blocks[device][kind];
+    return block == NULL ? NULL : block + offsets[stage * SP_MEMORY_KIND_COUNT + kind];
+}
+
+void *exec_run_backward_weights(const struct exec_run *run, int stage, int64_t version)
+{
+    int64_t n = version % run->plan->versions[stage];
+    if (n == 0)
+        return exec_run_part(run, stage, SP_MEMORY_WEIGHTS, true);
+    char *versions = exec_run_part(run, stage, SP_MEMORY_VERSIONS, true);
+    return versions + (size_t)(n - 1) * run->memory->parameters[stage].block_bytes;
+}
+
+void *exec_run_forward_weights(const struct exec_run *run, int stage, int64_t version)
+{
+    const struct sp_stage *planned = &run->plan->stages[stage];
+    if (planned->forward_device == planned->backward_device)
+        return exec_run_backward_weights(run, stage, version);
+    if (version % 2 == 0)
+        return exec_run_part(run, stage, SP_MEMORY_WEIGHTS, false);
+    char *boundary = exec_run_part(run, stage, SP_MEMORY_BOUNDARY, false);
+    return boundary + run->memory->arriving_base[stage];
+}
+
+static struct pass begin_pass(struct exec_run *run, const struct sp_instr *instr, enum sp_pass kind)
+{
+    int i = instr->stage;
+    bool backward = kind == SP_PASS_BACKWARD;
+    struct pass pass = {
+        .run = run,
+        .instr = instr,
+        .stage = &run->plan->stages[i],
+        .memory = &run->memory->stages[instr->phase * run->plan->stage_count + i],
+        .parameters = &run->memory->parameters[i],
+        .model = run->models[instr->phase],
+        .kind = kind,
+        .scratch = exec_run_part(run, i, SP_MEMORY_SCRATCH, backward),
+        .gradients = exec_run_part(run, i, SP_MEMORY_GRADIENTS, true),
+        .weights = backward ? exec_run_backward_weights(run, i, instr->version)
+                            : exec_run_forward_weights(run, i, instr->version),
+    };
+    char *first = exec_run_part(run, i, SP_MEMORY_WEIGHTS, false);
+    pass.state = first == NULL ? NULL : first + pass.parameters->block_bytes;
+    return pass;
+}
+
+/* Where a stage keeps this microbatch (or, in evaluation, this evaluation minibatch). */
+static char *slot_base(const struct pass *pass, int stage, enum sp_region region)
+{
+    const struct exec_run *run = pass->run;
+    const struct sp_stage_memory *memory = &run->memory->stages[pass->instr->phase * run->plan->stage_count + stage];
+    struct sp_instr at = *pass->instr;
+    at.stage = stage;
+    if (region == SP_REGION_SLOT)
+        return (char *)exec_run_part(run, stage, SP_MEMORY_ACTIVATIONS, false) +
+               (size_t)sp_plan_slot(run->plan, &at) * memory->slot_bytes;
+    char *boundary = exec_run_part(run, stage, SP_MEMORY_BOUNDARY, false);
+    if (region == SP_REGION_BOUNDARY)
+        return boundary + (size_t)sp_plan_slot(run->plan, &at) * memory->boundary_bytes;
+    size_t turn = (size_t)(pass->instr->minibatch % run->memory->evaluate_ring[stage]);
+    return boundary + run->memory->evaluate_base[stage] + turn * memory->evaluate_bytes;
+}
+
+static void *find(const struct pass *pass, struct sp_place place)
+{
+    enum sp_region region = place.region;
+    if (region == SP_REGION_NONE)
+        return NULL;
+    if (region == SP_REGION_SCRATCH)
+        return pass->scratch + place.offset;
+    if (region == SP_REGION_PEER)
+        region = pass->kind == SP_PASS_EVALUATE ? SP_REGION_EVALUATE : SP_REGION_BOUNDARY;
+    return slot_base(pass, place.owner, region) + place.offset;
+}
+
+static void *value_of(const struct pass *pass, int tensor)
+{
+    return find(pass, pass->kind == SP_PASS_EVALUATE ? pass->memory->evaluate[tensor] : pass->memory->value[tensor]);
+}
+
+/* Everything of a layer's pass but gradients. */
+static void fill_io(const struct pass *pass, int l, struct exec_io *io)
+{
+    const struct sp_layer *layer = &pass->run->plan->network->layers[l];
+    int local = l - pass->stage->first_layer;
+    int64_t M = pass->run->plan->phases[pass->instr->phase].microbatches;
+    *io = (struct exec_io){
+        .batch = pass->memory->batch,
+        .minibatch_size = pass->run->plan->batch,
+        .scratch = pass->scratch == NULL ? NULL : pass->scratch + pass->memory->scratchpad_offset[pass->kind],
+        .seed = pass->run->config.seed,
+        .sequence = (uint64_t)(pass->instr->minibatch * M + pass->instr->microbatch) << 16 | (uint64_t)l,
+    };
+    for (int i = 0; i < layer->input_count; i++)
+        io->input[i] = value_of(pass, layer->inputs[i]);
+    if (l + 1 < pass->run->plan->network->layer_count)
+        io->output = value_of(pass, l + 1);
+    for (int p = 0; p < SP_PARAMETER_COUNT; p++)
+        if (layer->parameters[p] > 0)
+            io->parameter[p] = pass->weights + pass->parameters->offset[local][p];
+    if (layer->state > 0)
+        io->state = pass->state + pass->parameters->state_offset[local];
+    if (pass->kind != SP_PASS_EVALUATE)
+        io->saved = slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->saved_offset[local];
+}
+
+static bool is_first_stage(const struct pass *pass)
+{
+    return pass->stage->first_layer == 0;
+}
+
+static bool is_last_stage(const struct pass *pass)
+{
+    return pass->stage->layer_end == pass->run->plan->network->layer_count;
+}
+
+/* Gets the minibatch from the loader where this stage needs it, and lets go of it after its last microbatch. Pixels and
+ * labels are copied into the slot, so that a minibatch leaves the loader early. */
+static sp_status take_batch(struct pass *pass, struct exec_batch *batch, struct sp_error *err)
+{
+    struct exec_run *run = pass->run;
+    bool evaluate = pass->kind == SP_PASS_EVALUATE;
+    struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
+    int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);
+    if (!exec_loader_acquire(loader, number, batch))
+        return SP_FAIL(err, SP_E_INTERRUPTED, "loading was stopped");
+    size_t skip = evaluate ? 0 : (size_t)pass->instr->microbatch * (size_t)pass->memory->batch;
+    batch->pixels += skip * (size_t)sp_shape_elements(run->data->shape);
+    batch->labels += skip;
+    return SP_OK;
+}
+
+static void release_batch(struct pass *pass, int times)
+{
+    struct exec_run *run = pass->run;
+    const struct sp_phase *phase = &run->plan->phases[pass->instr->phase];
+    bool evaluate = pass->kind == SP_PASS_EVALUATE;
+    if (!evaluate && pass->instr->microbatch != phase->microbatches - 1)
+        return;
+    struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
+    int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);
+    for (int t = 0; t < times; t++)
+        exec_loader_release(loader, number);
+}
+
+static sp_status run_forward(struct pass *pass, struct sp_error *err)
+{
+    struct exec_run *run = pass->run;
+    struct exec_batch batch = {0};
+    int takes = is_first_stage(pass) + is_last_stage(pass);
+    double loss_sum = 0;
+    int64_t correct = 0;
+    int32_t *labels = NULL;
+    if (takes > 0)
+        SP_TRY(take_batch(pass, &batch, err));
+    if (is_first_stage(pass))
+        SP_TRY(run->backend->import_tensor(pass->model, 0, batch.pixels, value_of(pass, 0), err));
+    if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD) {
+        labels = (int32_t *)(void *)(slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->labels_offset);
+        memcpy(labels, batch.labels, sizeof *labels * (size_t)pass->memory->batch);
+    }
+    for (int l = pass->stage->first_layer; l < pass->stage->layer_end; l++) {
+        struct exec_io io;
+        fill_io(pass, l, &io);
+        io.labels = labels != NULL ? labels : batch.labels;
+        io.loss_sum = &loss_sum;
+        io.correct = &correct;
+        SP_TRY(run->backend->run(pass->model, l, pass->kind, &io, err));
+    }
+    release_batch(pass, takes);
+    if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD)
+        exec_progress_train(run, pass->instr, loss_sum, correct);
+    else if (is_last_stage(pass))
+        exec_progress_evaluate(run, pass->instr, loss_sum, correct);
+    return SP_OK;
+}
+
+sp_status exec_stage_forward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct pass pass = begin_pass(run, instr, SP_PASS_FORWARD);
+    return run_forward(&pass, err);
+}
+
+sp_status exec_stage_evaluate(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct pass pass = begin_pass(run, instr, SP_PASS_EVALUATE);
+    return run_forward(&pass, err);
+}
+
+/* Where a layer's parameter gradients are made: in place for the first microbatch, beside it for the others. */
+static void fill_parameter_gradients(const struct pass *pass, int l, struct exec_io *io)
+{
+    const struct sp_layer *layer = &pass->run->plan->network->layers[l];
+    int local = l - pass->stage->first_layer;
+    const size_t *offset = pass->parameters->offset[local];
+    for (int p = 0; p < SP_PARAMETER_COUNT; p++) {
+        if (layer->parameters[p] == 0)
+            continue;
+        char *base =
+            pass->instr->microbatch == 0 ? pass->gradients + offset[0] : pass->scratch + pass->memory->partial_offset;
+        io->parameter_gradient[p] = base + (offset[p] - offset[0]);
+    }
+}
+
+/* A layer's parameters end where the next layer's begin. */
+static size_t parameter_bytes(const struct pass *pass, int l)
+{
+    int local = l - pass->stage->first_layer;
+    size_t end =
+        l + 1 < pass->stage->layer_end ? pass->parameters->offset[local + 1][0] : pass->parameters->block_bytes;
+    return end - pass->parameters->offset[local][0];
+}
+
+static sp_status add_partials(const struct pass *pass, int l, struct sp_error *err)
+{
+    char *sum = pass->gradients + pass->parameters->offset[l - pass->stage->first_layer][0];
+    size_t bytes = parameter_bytes(pass, l);
+    if (pass->instr->microbatch == 0 || bytes == 0)
+        return SP_OK;
+    return pass->run->backend->add(pass->model, -1, bytes, sum, pass->scratch + pass->memory->partial_offset, err);
+}
+
+static sp_status backward_layer(const struct pass *pass, int l, struct sp_error *err)
+{
+    const struct sp_network *network = pass->run->plan->network;
+    const struct sp_layer *layer = &network->layers[l];
+    struct exec_io io;
+    fill_io(pass, l, &io);
+    if (l + 1 < network->layer_count)
+        io.output_gradient = find(pass, pass->memory->gradient[l + 1]);
+    else
+        io.labels =
+            (int32_t *)(void *)(slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->labels_offset);
+    char *addend = pass->scratch + pass->memory->addend_offset;
+    void *sums[2] = {NULL, NULL};
+    for (int i = 0; i < layer->input_count; i++) {
+        int x = layer->inputs[i];
+        if (x == 0)
+            continue;
+        void *gradient = find(pass, pass->memory->gradient[x]);
+        io.input_gradient[i] = gradient;
+        if (sp_network_last_consumer(network, x) == l)
+            continue;
+        sums[i] = gradient;
+        io.input_gradient[i] = addend;
+        addend += pass->memory->addend_bytes;
+    }
+    fill_parameter_gradients(pass, l, &io);
+    SP_TRY(pass->run->backend->run(pass->model, l, SP_PASS_BACKWARD, &io, err));
+    for (int i = 0; i < layer->input_count; i++)
+        if (sums[i] != NULL)
+            SP_TRY(pass->run->backend->add(pass->model, layer->inputs[i], 0, sums[i], io.input_gradient[i], err));
+    return add_partials(pass, l, err);
+}
+
+sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+{
+    struct pass pass = begin_pass(run, instr, SP_PASS_BACKWARD);
+    for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--)
+        SP_TRY(backward_layer(&pass, l, err));
+    return SP_OK;
+}

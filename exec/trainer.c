@@ -1,0 +1,412 @@
+#include "exec/trainer.h"
+#include "common/alloc.h"
+#include "exec/run.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct exec_trainer {
+    struct exec_run run;
+};
+
+struct exec_trainer_config exec_trainer_config_default(void)
+{
+    return (struct exec_trainer_config){
+        .backend = &exec_ref_backend,
+        .workers = EXEC_WORKERS_THREADS,
+        .threads = 1,
+        .pin = true,
+        .sgd = {.lr = 0.01f, .momentum = 0.9f},
+        .seed = 1,
+        .spans_per_lane = 20000,
+    };
+}
+
+static sp_status check_layers(const struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_network *network = run->plan->network;
+    for (int l = 0; l < network->layer_count; l++) {
+        const char *reason = run->backend->supports(&network->layers[l]);
+        if (reason != NULL)
+            return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s cannot do layer %s of %s: %s", run->backend->name,
+                           network->layers[l].name, network->name, reason);
+    }
+    if (!run->plan->shared_memory)
+        return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s hands over in shared memory; the plan copies",
+                       run->backend->name);
+    struct sp_shape in = network->shapes[0], data = run->data->shape;
+    if (in.c != data.c || in.h != data.h || in.w != data.w)
+        return SP_FAIL(err, SP_E_UNSUPPORTED, "%s takes %dx%dx%d, the data are %dx%dx%d", network->name, in.c, in.h,
+                       in.w, data.c, data.h, data.w);
+    return SP_OK;
+}
+
+/* One model for each microbatch size; all share the first one's parameter layouts. */
+static sp_status make_models(struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_plan *plan = run->plan;
+    run->models = sp_calloc((size_t)plan->phase_count, sizeof *run->models);
+    for (int p = 0; p < plan->phase_count; p++) {
+        int size = sp_plan_microbatch_size(plan, p);
+        for (int other = 0; other < p && run->models[p] == NULL; other++)
+            if (sp_plan_microbatch_size(plan, other) == size)
+                run->models[p] = run->models[other];
+        if (run->models[p] == NULL)
+            SP_TRY(run->backend->model_create(run->context, plan->network, size, run->models[0], &run->models[p], err));
+    }
+    return SP_OK;
+}
+
+static void destroy_models(struct exec_run *run)
+{
+    for (int p = 0; run->models != NULL && p < run->plan->phase_count; p++) {
+        void *model = run->models[p];
+        for (int other = p; other < run->plan->phase_count; other++)
+            if (run->models[other] == model)
+                run->models[other] = NULL;
+        if (model != NULL)
+            run->backend->model_destroy(&model);
+    }
+    free(run->models);
+}
+
+/* The footprint of a run asks the model of the batch size; what has no batch size is the same in all. */
+static struct sp_footprint footprint_for(const struct exec_run *run, int batch)
+{
+    int p = 0;
+    while (batch > 0 && sp_plan_microbatch_size(run->plan, p) != batch)
+        p++;
+    return run->backend->footprint(run->models[p]);
+}
+
+static size_t tensor_bytes(const void *self, int tensor, int batch)
+{
+    struct sp_footprint footprint = footprint_for(self, batch);
+    return footprint.tensor(footprint.self, tensor, batch);
+}
+
+static size_t saved_bytes(const void *self, int layer, int batch)
+{
+    struct sp_footprint footprint = footprint_for(self, batch);
+    return footprint.saved(footprint.self, layer, batch);
+}
+
+static size_t parameter_bytes(const void *self, int layer, enum sp_parameter which)
+{
+    struct sp_footprint footprint = footprint_for(self, 0);
+    return footprint.parameter(footprint.self, layer, which);
+}
+
+static size_t state_bytes(const void *self, int layer)
+{
+    struct sp_footprint footprint = footprint_for(self, 0);
+    return footprint.state(footprint.self, layer);
+}
+
+static size_t scratch_bytes(const void *self, int layer, enum sp_pass pass, int batch)
+{
+    struct sp_footprint footprint = footprint_for(self, batch);
+    return footprint.scratch(footprint.self, layer, pass, batch);
+}
+
+static void make_state(struct exec_run *run)
+{
+    const struct sp_plan *plan = run->plan;
+    size_t devices = (size_t)plan->device_count, phases = (size_t)plan->phase_count;
+    run->stages = sp_calloc((size_t)plan->stage_count, sizeof *run->stages);
+    for (int i = 0; i < plan->stage_count; i++) {
+        run->stages[i].oldest_forward = run->stages[i].oldest_backward = INT64_MAX;
+        run->stages[i].read = sp_calloc((size_t)plan->in_flight[i], sizeof(int64_t));
+    }
+    run->live = sp_calloc(devices, sizeof *run->live);
+    for (int d = 0; d < plan->device_count; d++)
+        sp_live_init(&run->live[d], run->memory, d);
+    run->resting = sp_calloc(devices, sizeof *run->resting);
+    run->resting_since_s = sp_calloc(devices, sizeof *run->resting_since_s);
+    run->rests = sp_calloc(devices, sizeof *run->rests);
+    run->progress.epochs = sp_calloc((size_t)sp_plan_evaluations(plan) + 1, sizeof *run->progress.epochs);
+    run->first_evaluation = sp_calloc(phases, sizeof *run->first_evaluation);
+    run->test_loaders = sp_calloc(phases, sizeof *run->test_loaders);
+    for (int p = 0; p + 1 < plan->phase_count; p++) {
+        const struct sp_phase *phase = &plan->phases[p];
+        run->first_evaluation[p + 1] =
+            run->first_evaluation[p] + sp_plan_phase_evaluations(plan, p) * phase->evaluate_minibatches;
+    }
+}
+
+/* A minibatch stays in the loader from the first stage's forward to the last one's: as many as may be between, and some
+ * ahead. */
+static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_plan *plan = run->plan;
+    struct exec_loader_config config = {
+        .set = run->data,
+        .split = EXEC_TRAIN,
+        .batch = plan->batch,
+        .end = plan->minibatches,
+        .shuffle = true,
+        .seed = run->config.seed,
+        .ahead = plan->in_flight[0] + 3,
+    };
+    SP_TRY(exec_loader_create(&config, &run->train_loader, err));
+    for (int p = 0; p < plan->phase_count; p++) {
+        int64_t count = sp_plan_phase_evaluations(plan, p) * plan->phases[p].evaluate_minibatches;
+        if (count == 0)
+            continue;
+        config.split = EXEC_TEST;
+        config.batch = sp_plan_microbatch_size(plan, p);
+        config.end = count;
+        config.shuffle = false;
+        config.ahead = 2 * plan->stage_count + 2;
+        SP_TRY(exec_loader_create(&config, &run->test_loaders[p], err));
+    }
+    return SP_OK;
+}
+
+static sp_status set_up(struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_plan *plan = run->plan;
+    SP_TRY(check_layers(run, err));
+    SP_TRY(run->backend->create(&run->context, err));
+    SP_TRY(make_models(run, err));
+    struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
+    SP_TRY(sp_memory_plan_create(plan, &footprint, &run->memory, err));
+    SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, err));
+    SP_TRY(run->transport->create(plan, &run->channels, err));
+    make_state(run);
+    run->progress.losses = calloc((size_t)plan->minibatches, sizeof *run->progress.losses);
+    if (run->progress.losses == NULL)
+        return SP_FAIL(err, SP_E_MEMORY, "no memory for the losses of %lld minibatches", (long long)plan->minibatches);
+    SP_TRY(sp_trace_create(plan->device_count, 0, run->config.spans_per_lane, &run->trace, err));
+    return exec_initialise(run, err);
+}
+
+sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *data,
+                              const struct exec_trainer_config *config, struct exec_trainer **out, struct sp_error *err)
+{
+    struct exec_trainer *trainer = sp_calloc(1, sizeof *trainer);
+    struct exec_run *run = &trainer->run;
+    run->plan = plan;
+    run->data = data;
+    run->config = *config;
+    run->backend = config->backend;
+    run->transport = &exec_transport_threads;
+    sp_status status = set_up(run, err);
+    if (status != SP_OK)
+        exec_trainer_destroy(&trainer);
+    *out = trainer;
+    return status;
+}
+
+void exec_trainer_destroy(struct exec_trainer **trainer)
+{
+    if (*trainer == NULL)
+        return;
+    struct exec_run *run = &(*trainer)->run;
+    exec_loader_destroy(&run->train_loader);
+    for (int p = 0; run->test_loaders != NULL && p < run->plan->phase_count; p++)
+        exec_loader_destroy(&run->test_loaders[p]);
+    free(run->test_loaders);
+    free(run->first_evaluation);
+    for (int i = 0; run->stages != NULL && i < run->plan->stage_count; i++)
+        free(run->stages[i].read);
+    free(run->stages);
+    for (int d = 0; run->live != NULL && d < run->plan->device_count; d++)
+        sp_live_fini(&run->live[d]);
+    free(run->live);
+    free(run->resting);
+    free(run->resting_since_s);
+    free(run->rests);
+    free(run->progress.epochs);
+    free(run->progress.losses);
+    sp_trace_destroy(&run->trace);
+    if (run->channels != NULL)
+        run->transport->destroy(&run->channels);
+    if (run->blocks.blocks != NULL)
+        exec_memory_fini(&run->blocks);
+    sp_memory_plan_destroy(&run->memory);
+    destroy_models(run);
+    run->backend->destroy(&run->context);
+    free(*trainer);
+    *trainer = NULL;
+}
+
+/* A device's thread. */
+struct worker {
+    struct exec_run *run;
+    int device;
+    pthread_t thread;
+    sp_status status;
+    struct sp_error err;
+};
+
+static void stop_all(struct exec_run *run)
+{
+    atomic_store(&run->failed, true);
+    run->transport->cancel(run->channels);
+    exec_loader_cancel(run->train_loader);
+    for (int p = 0; p < run->plan->phase_count; p++)
+        if (run->test_loaders[p] != NULL)
+            exec_loader_cancel(run->test_loaders[p]);
+}
+
+static sp_status bind_device(struct exec_run *run, int device, int devices, struct sp_error *err)
+{
+    int threads = run->config.threads;
+    bool fits = (long)devices * threads <= sysconf(_SC_NPROCESSORS_ONLN);
+    int cores = run->config.pin && fits ? threads : 0;
+    return run->backend->bind(run->context, device * threads, cores, threads, err);
+}
+
+static void *work(void *self)
+{
+    struct worker *worker = self;
+    struct exec_run *run = worker->run;
+    worker->status = bind_device(run, worker->device, run->plan->device_count, &worker->err);
+    if (worker->status == SP_OK)
+        worker->status = sp_drive_device(run->plan, worker->device, &exec_engine_threads, run, &worker->err);
+    if (worker->status != SP_OK)
+        stop_all(run);
+    return NULL;
+}
+
+/* The failure that came first is told, not those of the threads it stopped. */
+static sp_status gather(struct worker *workers, int count, struct sp_error *err)
+{
+    int told = -1;
+    for (int d = 0; d < count; d++) {
+        bool better = told < 0 || workers[told].status == SP_E_INTERRUPTED;
+        if (workers[d].status != SP_OK && better)
+            told = d;
+    }
+    sp_status status = told < 0 ? SP_OK : workers[told].status;
+    if (status != SP_OK) {
+        SP_FAIL(err, status, "%s", workers[told].err.text);
+        if (status != SP_E_INTERRUPTED)
+            sp_error_context(err, "on device %d", told);
+    }
+    for (int d = 0; d < count; d++)
+        sp_error_fini(&workers[d].err);
+    return status;
+}
+
+static sp_status run_threads(struct exec_run *run, struct sp_error *err)
+{
+    int count = run->plan->device_count, started = 0;
+    struct worker *workers = sp_calloc((size_t)count, sizeof *workers);
+    for (; started < count; started++) {
+        workers[started].run = run;
+        workers[started].device = started;
+        if (pthread_create(&workers[started].thread, NULL, work, &workers[started]) != 0)
+            break;
+    }
+    if (started < count)
+        stop_all(run);
+    for (int d = 0; d < started; d++)
+        pthread_join(workers[d].thread, NULL);
+    sp_status status = gather(workers, started, err);
+    if (started < count && status == SP_E_INTERRUPTED) {
+        sp_error_clear(err);
+        status = SP_FAIL(err, SP_E_MEMORY, "cannot start a thread for device %d", started);
+    }
+    free(workers);
+    return status;
+}
+
+static sp_status run_single(struct exec_run *run, struct sp_error *err)
+{
+    SP_TRY(bind_device(run, 0, 1, err));
+    return sp_drive(run->plan, &exec_engine_single, run, NULL, err);
+}
+
+sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
+{
+    struct exec_run *run = &trainer->run;
+    SP_ASSERT(run->train_loader == NULL, "a trainer runs once");
+    SP_TRY(make_loaders(run, err));
+    run->start_s = 0;
+    run->start_s = exec_run_now_s(run);
+    sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
+    run->time_s = exec_run_now_s(run);
+    return status;
+}
+
+const struct sp_memory_plan *exec_trainer_memory(const struct exec_trainer *trainer)
+{
+    return trainer->run.memory;
+}
+
+size_t exec_trainer_counted_bytes(const struct exec_trainer *trainer, int device, enum sp_memory_kind kind)
+{
+    return trainer->run.blocks.counted[device][kind];
+}
+
+size_t exec_trainer_live_peak(const struct exec_trainer *trainer, int device, enum sp_memory_kind kind)
+{
+    return trainer->run.live[device].peak[kind];
+}
+
+const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer)
+{
+    return trainer->run.trace;
+}
+
+double exec_trainer_time_s(const struct exec_trainer *trainer)
+{
+    return trainer->run.time_s;
+}
+
+const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count)
+{
+    *count = trainer->run.progress.epoch_count;
+    return trainer->run.progress.epochs;
+}
+
+void exec_trainer_counted_staleness(const struct exec_trainer *trainer, int stage, int64_t *forward, int64_t *backward)
+{
+    *forward = trainer->run.stages[stage].forward_staleness;
+    *backward = trainer->run.stages[stage].backward_staleness;
+}
+
+const float *exec_trainer_losses(const struct exec_trainer *trainer)
+{
+    return trainer->run.progress.losses;
+}
+
+static int stage_of(const struct sp_plan *plan, int layer)
+{
+    int i = 0;
+    while (layer >= plan->stages[i].layer_end)
+        i++;
+    return i;
+}
+
+/* Where the newest version of a layer's parameter is stored. */
+static char *stored_at(struct exec_run *run, int layer, enum sp_parameter which)
+{
+    int i = stage_of(run->plan, layer), local = layer - run->plan->stages[i].first_layer;
+    char *weights = exec_run_backward_weights(run, i, run->stages[i].version);
+    return weights + run->memory->parameters[i].offset[local][which];
+}
+
+sp_status exec_trainer_get_parameter(struct exec_trainer *trainer, int layer, enum sp_parameter which, float *out,
+                                     struct sp_error *err)
+{
+    struct exec_run *run = &trainer->run;
+    return run->backend->export_parameter(run->models[0], layer, which, stored_at(run, layer, which), out, err);
+}
+
+sp_status exec_trainer_set_parameter(struct exec_trainer *trainer, int layer, enum sp_parameter which, const float *in,
+                                     struct sp_error *err)
+{
+    struct exec_run *run = &trainer->run;
+    int i = stage_of(run->plan, layer);
+    SP_TRY(run->backend->import_parameter(run->models[0], layer, which, in, stored_at(run, layer, which), err));
+    if (run->plan->stages[i].forward_device == run->plan->stages[i].backward_device)
+        return SP_OK;
+    return run->backend->copy(run->context, exec_run_forward_weights(run, i, run->stages[i].forward_version),
+                              exec_run_backward_weights(run, i, run->stages[i].version),
+                              run->memory->parameters[i].block_bytes, err);
+}

@@ -1,0 +1,47 @@
+/*
+ * training.h - small real runs for tests: a network, a plan, synthetic data, a trainer.
+ */
+#ifndef TESTS_TRAINING_H
+#define TESTS_TRAINING_H
+
+#include "common/schedule.h"
+#include "exec/trainer.h"
+
+/* What a run is made of; zero is a default everywhere. */
+struct run_setting {
+    const char *network;                /* lenet5 (1x12x12) or a resnet (3x8x8) */
+    const struct exec_backend *backend; /* NULL: ref */
+    int cuts[8], cut_count;
+    int *forward_devices, *backward_devices;
+    struct sp_phase phases[3]; /* minibatches 0 ends the list; none: one phase of `schedule` */
+    const char *schedule;
+    enum sp_weights_policy weights;
+    int microbatches, minibatches, batch;
+    int64_t evaluate_every;
+    enum exec_workers workers;
+    float lr, momentum;
+    bool nesterov;
+};
+
+struct run {
+    struct sp_network *network;
+    struct sp_plan *plan;
+    struct exec_dataset *data;
+    struct exec_trainer *trainer;
+};
+
+/* Builds everything; fails the test where that fails. */
+void run_open(const struct run_setting *setting, struct run *run);
+void run_train(struct run *run);
+void run_close(struct run *run);
+
+/* All parameters in plain order, layer by layer; *count elements; the caller frees. */
+float *run_parameters(struct run *run, int64_t *count);
+
+/* Opens, trains, takes the parameters, closes. */
+float *run_once(const struct run_setting *setting, int64_t *count);
+
+/* A small generator for the choices of property tests. */
+int pick(uint32_t *state, int n);
+
+#endif
