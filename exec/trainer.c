@@ -33,10 +33,16 @@ static sp_status check_layers(const struct exec_run *run, struct sp_error *err)
             return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s cannot do layer %s of %s: %s", run->backend->name,
                            network->layers[l].name, network->name, reason);
     }
+    return SP_OK;
+}
+
+static sp_status check_plan(const struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_network *network = run->plan->network;
+    struct sp_shape in = network->shapes[0], data = run->data->shape;
     if (!run->plan->shared_memory)
         return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s hands over in shared memory; the plan copies",
                        run->backend->name);
-    struct sp_shape in = network->shapes[0], data = run->data->shape;
     if (in.c != data.c || in.h != data.h || in.w != data.w)
         return SP_FAIL(err, SP_E_UNSUPPORTED, "%s takes %dx%dx%d, the data are %dx%dx%d", network->name, in.c, in.h,
                        in.w, data.c, data.h, data.w);
@@ -165,14 +171,31 @@ static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
-static sp_status set_up(struct exec_run *run, struct sp_error *err)
+static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
 {
-    const struct sp_plan *plan = run->plan;
     SP_TRY(check_layers(run, err));
     SP_TRY(run->backend->create(&run->context, err));
     SP_TRY(make_models(run, err));
     struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
-    SP_TRY(sp_memory_plan_create(plan, &footprint, &run->memory, err));
+    return sp_memory_plan_create(run->plan, &footprint, &run->memory, err);
+}
+
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, struct sp_memory_plan **out,
+                           struct sp_error *err)
+{
+    struct exec_run run = {.plan = plan, .backend = backend};
+    sp_status status = plan_memory(&run, err);
+    *out = run.memory;
+    destroy_models(&run);
+    backend->destroy(&run.context);
+    return status;
+}
+
+static sp_status set_up(struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_plan *plan = run->plan;
+    SP_TRY(check_plan(run, err));
+    SP_TRY(plan_memory(run, err));
     SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, err));
     SP_TRY(run->transport->create(plan, &run->channels, err));
     make_state(run);
@@ -351,6 +374,13 @@ size_t exec_trainer_live_peak(const struct exec_trainer *trainer, int device, en
 const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer)
 {
     return trainer->run.trace;
+}
+
+struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer)
+{
+    struct sp_trace *trace = trainer->run.trace;
+    trainer->run.trace = NULL;
+    return trace;
 }
 
 double exec_trainer_time_s(const struct exec_trainer *trainer)

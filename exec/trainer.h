@@ -46,6 +46,11 @@ struct exec_trainer_config {
 
 struct exec_trainer_config exec_trainer_config_default(void);
 
+/* The memory plan of `plan` by the backend's own sizes, without taking any memory: what a run will need. The caller
+ * owns *out. */
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, struct sp_memory_plan **out,
+                           struct sp_error *err);
+
 /* Compiles the models (one per microbatch size in the plan), makes the memory plan by the backend's own sizes, takes
  * the memory and initialises the parameters. A network the backend cannot do is SP_E_UNSUPPORTED with layer and reason.
  */
@@ -65,6 +70,7 @@ size_t exec_trainer_live_peak(const struct exec_trainer *trainer, int device, en
 
 /* After the run. */
 const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer);
+struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer); /* the caller's from now on */
 double exec_trainer_time_s(const struct exec_trainer *trainer);
 const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count);
 

@@ -1,0 +1,167 @@
+#include "common/program/program.h"
+#include "common/alloc.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile bool program_stop;
+
+static void stop(int signal_number)
+{
+    (void)signal_number;
+    program_stop = true;
+}
+
+static const struct {
+    const char *name, *argument, *help;
+    sp_status (*run)(const struct program *program, struct sp_error *err);
+} commands[] = {
+    {"show", "EXP", "the network layer by layer, the stages, what crosses each cut", program_show},
+    {"schedule", "EXP", "instructions per device, staleness and memory by analysis alone", program_schedule},
+    {"sim", "EXP", "simulate", program_sim},
+    {"train", "EXP", "train for real", program_do_train},
+    {"compare", "EXP", "simulate and train, side by side", program_compare},
+    {"report", "DIR", "draw what a run left in its folder", program_report},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *out)
+{
+    fputs("stalepipe - pipelined training of convolutional networks, simulated and for real\n\n"
+          "usage: stalepipe COMMAND EXPERIMENT.yaml [options]\n\ncommands:\n",
+          out);
+    for (int c = 0; c < COMMANDS; c++)
+        fprintf(out, "  %-9s %-4s %s\n", commands[c].name, commands[c].argument, commands[c].help);
+    fputs("\noptions:\n"
+          "  --set KEY=VALUE     override a key of the experiment, e.g. --set pipeline.cuts=[1,2]; any number\n"
+          "  --json              one JSON object on stdout\n"
+          "  -o PATH             the folder to write (default runs/NAME)\n"
+          "  -q, -v              less, more on stderr\n"
+          "  --baseline          train: also train sequentially on one device, for the speedup\n"
+          "  --format F          schedule: text, csv or picture (default text)\n"
+          "  --minibatches N     schedule: how many to show (default 12)\n"
+          "  -h, --help          this text, and every key of an experiment file\n\n"
+          "exit status: 0 done; 1 it failed while running; 2 the experiment or the command line is wrong\n\n"
+          "keys of an experiment file [default]:\n",
+          out);
+    char *keys = sp_experiment_help();
+    fputs(keys, out);
+    free(keys);
+}
+
+static sp_status wrong(struct sp_error *err, const char *format, const char *word)
+{
+    struct sp_mark mark = {.file = "command line"};
+    char *text = sp_format("%s \"%s\"; see stalepipe --help", format, word);
+    sp_status status = sp_reject(err, mark, "%s", text);
+    free(text);
+    return status;
+}
+
+/* The value of an option that needs one. */
+static sp_status take_value(int argc, char **argv, int *at, const char **value, struct sp_error *err)
+{
+    if (*at + 1 >= argc)
+        return wrong(err, "a value is missing after", argv[*at]);
+    *value = argv[++*at];
+    return SP_OK;
+}
+
+static sp_status parse_option(struct program *program, int argc, char **argv, int *at, struct sp_error *err)
+{
+    const char *word = argv[*at], *value = NULL;
+    if (strcmp(word, "--json") == 0) {
+        program->json = true;
+    } else if (strcmp(word, "-q") == 0) {
+        program->quiet = true;
+    } else if (strcmp(word, "-v") == 0) {
+        program->verbose = true;
+    } else if (strcmp(word, "--baseline") == 0) {
+        program->baseline = true;
+    } else if (strcmp(word, "-o") == 0) {
+        return take_value(argc, argv, at, &program->out, err);
+    } else if (strcmp(word, "--format") == 0) {
+        SP_TRY(take_value(argc, argv, at, &program->format, err));
+        if (strcmp(program->format, "text") != 0 && strcmp(program->format, "csv") != 0 &&
+            strcmp(program->format, "picture") != 0)
+            return wrong(err, "--format is text, csv or picture, not", program->format);
+    } else if (strcmp(word, "--minibatches") == 0) {
+        char *end;
+        SP_TRY(take_value(argc, argv, at, &value, err));
+        program->minibatches = strtoll(value, &end, 10);
+        if (*end != '\0' || end == value || program->minibatches < 1 || program->minibatches > 1000000)
+            return wrong(err, "--minibatches is a whole number from 1 to 1000000, not", value);
+    } else if (strcmp(word, "--set") == 0) {
+        SP_TRY(take_value(argc, argv, at, &value, err));
+        *(const char **)sp_grow((void **)&program->sets, program->set_count++, sizeof value) = value;
+    } else {
+        return wrong(err, "no option", word);
+    }
+    return SP_OK;
+}
+
+static sp_status parse(struct program *program, int argc, char **argv, struct sp_error *err)
+{
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-' && argv[i][1] != '\0')
+            SP_TRY(parse_option(program, argc, argv, &i, err));
+        else if (program->command == NULL)
+            program->command = argv[i];
+        else if (program->argument == NULL)
+            program->argument = argv[i];
+        else
+            return wrong(err, "one experiment at a time; what is", argv[i]);
+    }
+    return SP_OK;
+}
+
+static sp_status dispatch(const struct program *program, struct sp_error *err)
+{
+    const char *names[COMMANDS];
+    for (int c = 0; c < COMMANDS; c++) {
+        names[c] = commands[c].name;
+        if (strcmp(program->command, names[c]) != 0)
+            continue;
+        if (program->argument == NULL)
+            return wrong(err, "an experiment file (or folder) is missing after", program->command);
+        return commands[c].run(program, err);
+    }
+    const char *near = sp_nearest(program->command, names, COMMANDS);
+    if (near == NULL)
+        return wrong(err, "no command", program->command);
+    struct sp_mark mark = {.file = "command line"};
+    return sp_reject(err, mark, "no command \"%s\"; did you mean \"%s\"?", program->command, near);
+}
+
+int main(int argc, char **argv)
+{
+    struct program program = {.format = "text", .minibatches = 12};
+    struct sp_error err = {0};
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+            print_help(stdout);
+            return 0;
+        }
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+    sp_status status = parse(&program, argc, argv, &err);
+    if (status == SP_OK && program.command == NULL)
+        status = wrong(&err, "a command is missing before", program.argument != NULL ? program.argument : "options");
+    if (status == SP_OK)
+        status = dispatch(&program, &err);
+    if (status == SP_OK && fflush(stdout) != 0)
+        status = SP_FAIL(&err, SP_E_IO, "cannot write to standard output");
+    if (status != SP_OK && err.text != NULL)
+        fprintf(stderr, "%s%s\n", sp_status_exit(status) == 1 ? "stalepipe: " : "", err.text);
+    if (program.verbose && err.source != NULL)
+        fprintf(stderr, "  (%s:%d, %s)\n", err.source, err.source_line, sp_status_text(err.status));
+    sp_error_fini(&err);
+    free(program.sets);
+    return sp_status_exit(status);
+}

@@ -1,0 +1,146 @@
+/*
+ * What a run leaves: its folder, and numbers for people.
+ */
+#include "common/alloc.h"
+#include "common/file.h"
+#include "common/program/program.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *program_folder(const struct program *program, const struct program_setup *setup)
+{
+    return program->out != NULL ? sp_strdup(program->out) : sp_format("runs/%s", setup->experiment->name);
+}
+
+const char *program_bytes(double bytes, char *buffer)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    int unit = 0;
+    while (bytes >= 1024 && unit < 4) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(buffer, 32, unit == 0 ? "%.0f %s" : "%.2f %s", bytes, units[unit]);
+    return buffer;
+}
+
+const char *program_seconds(double seconds, char *buffer)
+{
+    if (!isfinite(seconds))
+        snprintf(buffer, 32, "-");
+    else if (seconds < 1e-3)
+        snprintf(buffer, 32, "%.3g us", seconds * 1e6);
+    else if (seconds < 1)
+        snprintf(buffer, 32, "%.3g ms", seconds * 1e3);
+    else
+        snprintf(buffer, 32, "%.2f s", seconds);
+    return buffer;
+}
+
+void program_print_json(json_t *object)
+{
+    json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    putchar('\n');
+    json_decref(object);
+}
+
+sp_status program_write_json(const char *path, json_t *object, struct sp_error *err)
+{
+    struct sp_file file;
+    sp_status status = sp_file_begin(&file, path, err);
+    if (status == SP_OK) {
+        json_dumpf(object, file.stream, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+        fputc('\n', file.stream);
+        status = sp_file_commit(&file, err);
+    }
+    json_decref(object);
+    return status;
+}
+
+static sp_status write_devices(const char *path, const struct sp_summary *summary, struct sp_error *err)
+{
+    struct sp_file file;
+    SP_TRY(sp_file_begin(&file, path, err));
+    fputs("device,utilization,busy_s,peak_bytes", file.stream);
+    for (int k = 0; k < SP_MEMORY_KIND_COUNT; k++)
+        fprintf(file.stream, ",%s", sp_memory_kind_names[k]);
+    fputc('\n', file.stream);
+    for (int d = 0; d < summary->device_count; d++) {
+        const struct sp_device_summary *device = &summary->devices[d];
+        fprintf(file.stream, "%d,%.9g,%.9g,%zu", d, device->utilization, device->busy_s, device->peak_bytes);
+        for (int k = 0; k < SP_MEMORY_KIND_COUNT; k++)
+            fprintf(file.stream, ",%zu", device->bytes[k]);
+        fputc('\n', file.stream);
+    }
+    return sp_file_commit(&file, err);
+}
+
+static sp_status write_metrics(const char *path, const struct sp_summary *summary, struct sp_error *err)
+{
+    struct sp_file file;
+    SP_TRY(sp_file_begin(&file, path, err));
+    fputs("epoch,minibatch,time_s,loss,test_loss,accuracy\n", file.stream);
+    for (int e = 0; e < summary->epoch_count; e++) {
+        const struct sp_epoch_summary *epoch = &summary->epochs[e];
+        fprintf(file.stream, "%d,%" PRId64 ",%.6f,%.6f,%.6f,%.6f\n", epoch->epoch, epoch->minibatch, epoch->time_s,
+                epoch->loss, epoch->test_loss, epoch->accuracy);
+    }
+    return sp_file_commit(&file, err);
+}
+
+static sp_status write_losses(const char *path, const struct program_result *result, struct sp_error *err)
+{
+    struct sp_file file;
+    SP_TRY(sp_file_begin(&file, path, err));
+    fputs("minibatch,loss\n", file.stream);
+    for (int64_t m = 0; m < result->summary.minibatches; m++)
+        fprintf(file.stream, "%" PRId64 ",%.6f\n", m, (double)result->losses[m]);
+    return sp_file_commit(&file, err);
+}
+
+/* One file of the folder. */
+enum part { PART_YAML, PART_SUMMARY, PART_DEVICES, PART_TIMELINE, PART_TRACE, PART_METRICS, PART_LOSSES, PART_COUNT };
+
+static sp_status write_part(enum part part, const char *path, const struct program_setup *setup,
+                            const struct program_result *result, struct sp_error *err)
+{
+    char *yaml;
+    sp_status status;
+    switch (part) {
+    case PART_YAML:
+        yaml = sp_experiment_yaml(setup->experiment);
+        status = sp_file_write(path, yaml, err);
+        free(yaml);
+        return status;
+    case PART_SUMMARY:
+        return program_write_json(path, sp_summary_json(&result->summary), err);
+    case PART_DEVICES:
+        return write_devices(path, &result->summary, err);
+    case PART_TIMELINE:
+        return sp_trace_write_csv(result->trace, path, err);
+    case PART_TRACE:
+        return sp_trace_write_chrome(result->trace, result->summary.real ? "measured" : "simulated", path, err);
+    case PART_METRICS:
+        return result->summary.real ? write_metrics(path, &result->summary, err) : SP_OK;
+    default:
+        return result->summary.real ? write_losses(path, result, err) : SP_OK;
+    }
+}
+
+sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
+                            struct sp_error *err)
+{
+    static const char *const names[PART_COUNT] = {"experiment.yaml", "summary.json", "devices.csv", "timeline.csv",
+                                                  "trace.json",      "metrics.csv",  "losses.csv"};
+    SP_TRY(sp_folder_make(folder, err));
+    sp_status status = SP_OK;
+    for (int part = 0; part < PART_COUNT && status == SP_OK; part++) {
+        char *path = sp_format("%s/%s", folder, names[part]);
+        status = write_part((enum part)part, path, setup, result, err);
+        free(path);
+    }
+    return status;
+}

@@ -1,0 +1,87 @@
+/*
+ * program.h - the command line: the one place that sees both sim/ and exec/.
+ *
+ * A command is a function and a row of the table in main.c. Results go to stdout, everything else to stderr.
+ */
+#ifndef PROGRAM_H
+#define PROGRAM_H
+
+#include "common/experiment.h"
+#include "common/memory.h"
+#include "common/summary.h"
+
+#include <jansson.h>
+
+/* The command line, parsed. */
+struct program {
+    const char *command, *argument; /* argument: the experiment file, or a folder */
+    const char **sets;
+    int set_count;
+    const char *out;     /* -o; NULL: runs/NAME */
+    const char *format;  /* schedule: text, csv, picture */
+    int64_t minibatches; /* schedule: how many to show */
+    bool json, quiet, verbose, baseline;
+};
+
+/* An experiment made definite. */
+struct program_setup {
+    struct sp_experiment *experiment;
+    struct sp_network *network;
+    struct sp_plan *plan;
+    struct sp_memory_plan *memory;
+    struct sp_analysis *analysis;
+};
+
+/* Reads the experiment and makes its plan for `use`, with memory by the backend's own sizes where this build has it
+ * (else plain float32). Wrong input is told whole. Free with program_setup_fini, also after a failure. */
+sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
+                             struct sp_error *err);
+void program_setup_fini(struct program_setup *setup);
+
+/* The memory plan as the experiment's backend would lay it out. */
+sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                         struct sp_memory_plan **out, struct sp_error *err);
+
+/* What a run came to. */
+struct program_result {
+    struct sp_summary summary;
+    struct sp_trace *trace;
+    const float *losses; /* per minibatch; NULL: simulated */
+};
+
+/* Simulates the setup's plan, and its baseline for the speedup. Free with program_result_fini. */
+sp_status program_simulate(const struct program_setup *setup, struct program_result *result, struct sp_error *err);
+
+/* Trains the setup's plan; `baseline` also a sequential one on one device, for the speedup. */
+sp_status program_train(const struct program *program, const struct program_setup *setup, bool baseline,
+                        struct program_result *result, struct sp_error *err);
+void program_result_fini(struct program_result *result);
+
+/* Writes a run's folder: experiment.yaml, summary.json, devices.csv, timeline.csv, trace.json and, after real runs,
+ * metrics.csv and losses.csv. */
+sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
+                            struct sp_error *err);
+sp_status program_write_json(const char *path, json_t *object, struct sp_error *err);
+
+/* runs/NAME or what -o says; the caller frees. */
+char *program_folder(const struct program *program, const struct program_setup *setup);
+
+/* Prints an object as one JSON text on stdout and gives up the reference. */
+void program_print_json(json_t *object);
+
+/* "1.9 s", "3.1 MiB": buffer of at least 32 bytes. */
+const char *program_bytes(double bytes, char *buffer);
+const char *program_seconds(double seconds, char *buffer);
+
+/* The commands. */
+sp_status program_show(const struct program *program, struct sp_error *err);
+sp_status program_schedule(const struct program *program, struct sp_error *err);
+sp_status program_sim(const struct program *program, struct sp_error *err);
+sp_status program_do_train(const struct program *program, struct sp_error *err);
+sp_status program_compare(const struct program *program, struct sp_error *err);
+sp_status program_report(const struct program *program, struct sp_error *err);
+
+/* Set by SIGINT and SIGTERM: training ends at the next instruction. */
+extern volatile bool program_stop;
+
+#endif

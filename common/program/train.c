@@ -1,0 +1,190 @@
+#include "common/alloc.h"
+#include "common/program/program.h"
+#include "exec/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A line on the terminal that is drawn over; elsewhere nothing. */
+static void show_progress(void *self, const struct exec_progress *p)
+{
+    const char *what = self;
+    enum { WIDTH = 24 };
+    char bar[WIDTH + 1], left[32];
+    int done = p->minibatches_total > 0 ? (int)(WIDTH * p->minibatches / p->minibatches_total) : WIDTH;
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', (size_t)done);
+    bar[WIDTH] = '\0';
+    fprintf(stderr, "\r%s [%s] epoch %d  loss %.4f  accuracy %.1f %%  %.0f samples/s  %s left", what, bar, p->epoch,
+            p->loss, 100 * p->accuracy, p->samples_per_s, program_seconds(p->remaining_s, left));
+    if (!isnan(p->test_accuracy))
+        fprintf(stderr, "  test %.2f %%", 100 * p->test_accuracy);
+    fputs("\033[K", stderr);
+    if (p->minibatches == p->minibatches_total)
+        fputc('\n', stderr);
+}
+
+static struct exec_trainer_config configure(const struct program *program, const struct sp_experiment *experiment,
+                                            const struct exec_backend *backend, const char *what)
+{
+    struct exec_trainer_config config = exec_trainer_config_default();
+    config.backend = backend;
+    config.threads = experiment->devices.threads;
+    config.sgd = (struct exec_sgd){.lr = (float)experiment->train.lr,
+                                   .momentum = (float)experiment->train.momentum,
+                                   .weight_decay = (float)experiment->train.weight_decay,
+                                   .nesterov = experiment->train.nesterov};
+    config.seed = (uint64_t)experiment->train.seed;
+    config.spans_per_lane = experiment->sim.trace;
+    config.stop = &program_stop;
+    if (!program->quiet && isatty(STDERR_FILENO)) {
+        config.progress = show_progress;
+        config.progress_self = (void *)what;
+    }
+    return config;
+}
+
+static sp_status open_data(const struct program_setup *setup, struct exec_dataset **data, struct sp_error *err)
+{
+    const struct sp_experiment *experiment = setup->experiment;
+    struct exec_dataset_config config = {
+        .set = experiment->data.set,
+        .dir = experiment->data.dir,
+        .samples = experiment->data.samples,
+        .shape = experiment->data.shape,
+        .classes = experiment->data.classes,
+        .seed = (uint64_t)experiment->train.seed,
+        .mark = sp_experiment_mark(experiment, "data.dir"),
+    };
+    return exec_dataset_open(&config, data, err);
+}
+
+static void fill_result(const struct program_setup *setup, struct exec_trainer *trainer, struct program_result *result)
+{
+    const struct sp_experiment *experiment = setup->experiment;
+    const struct sp_plan *plan = setup->plan;
+    struct sp_summary *summary = &result->summary;
+    sp_summary_init(summary, experiment->name, plan, experiment->pipeline.cuts, experiment->pipeline.cut_count,
+                    exec_trainer_memory(trainer), setup->analysis, exec_trainer_trace(trainer),
+                    exec_trainer_time_s(trainer));
+    summary->real = true;
+    for (int i = 0; i < plan->stage_count; i++)
+        exec_trainer_counted_staleness(trainer, i, &summary->stages[i].forward_staleness,
+                                       &summary->stages[i].backward_staleness);
+    for (int d = 0; d < plan->device_count; d++) {
+        summary->devices[d].peak_bytes = 0;
+        for (int k = 0; k < SP_MEMORY_KIND_COUNT; k++) {
+            summary->devices[d].bytes[k] = exec_trainer_counted_bytes(trainer, d, (enum sp_memory_kind)k);
+            summary->devices[d].peak_bytes += summary->devices[d].bytes[k];
+        }
+    }
+    const struct sp_epoch_summary *epochs = exec_trainer_epochs(trainer, &summary->epoch_count);
+    summary->epochs = sp_calloc((size_t)summary->epoch_count + 1, sizeof *summary->epochs);
+    memcpy(summary->epochs, epochs, (size_t)summary->epoch_count * sizeof *epochs);
+    if (summary->epoch_count > 0) {
+        summary->accuracy = epochs[summary->epoch_count - 1].accuracy;
+        summary->loss = epochs[summary->epoch_count - 1].loss;
+    }
+    float *losses = sp_calloc((size_t)plan->minibatches, sizeof *losses);
+    memcpy(losses, exec_trainer_losses(trainer), (size_t)plan->minibatches * sizeof *losses);
+    result->losses = losses;
+    result->trace = exec_trainer_take_trace(trainer);
+}
+
+/* Seconds of the same minibatches by `sequential` on one device, without evaluation. */
+static sp_status train_baseline(const struct program *program, const struct program_setup *setup,
+                                const struct exec_backend *backend, struct exec_dataset *data, double *time_s,
+                                struct sp_error *err)
+{
+    struct sp_plan *plan;
+    struct exec_trainer *trainer = NULL;
+    SP_TRY(sp_experiment_baseline(setup->experiment, setup->network, setup->plan->minibatches, &plan, err));
+    struct exec_trainer_config config = configure(program, setup->experiment, backend, "baseline");
+    config.spans_per_lane = 0;
+    sp_status status = exec_trainer_create(plan, data, &config, &trainer, err);
+    if (status == SP_OK)
+        status = exec_trainer_run(trainer, err);
+    if (status == SP_OK)
+        *time_s = exec_trainer_time_s(trainer);
+    exec_trainer_destroy(&trainer);
+    sp_plan_destroy(&plan);
+    return status;
+}
+
+static sp_status run_all(const struct program *program, const struct program_setup *setup, bool baseline,
+                         const struct exec_backend *backend, struct exec_dataset *data, struct program_result *result,
+                         struct sp_error *err)
+{
+    double baseline_s = NAN;
+    if (baseline)
+        SP_TRY(train_baseline(program, setup, backend, data, &baseline_s, err));
+    struct exec_trainer_config config = configure(program, setup->experiment, backend, "train   ");
+    struct exec_trainer *trainer = NULL;
+    sp_status status = exec_trainer_create(setup->plan, data, &config, &trainer, err);
+    if (status == SP_OK)
+        status = exec_trainer_run(trainer, err);
+    if (status == SP_OK) {
+        fill_result(setup, trainer, result);
+        double evaluation_s = 0;
+        for (int d = 0; d < result->trace->device_count; d++)
+            evaluation_s = fmax(evaluation_s, result->trace->lanes[d].total.seconds[SP_SPAN_EVALUATE]);
+        result->summary.speedup = baseline_s / (result->summary.time_s - evaluation_s);
+    }
+    exec_trainer_destroy(&trainer);
+    return status;
+}
+
+sp_status program_train(const struct program *program, const struct program_setup *setup, bool baseline,
+                        struct program_result *result, struct sp_error *err)
+{
+    const struct exec_backend *backend = exec_backend_find(setup->experiment->devices.backend);
+    struct exec_dataset *data = NULL;
+    if (backend == NULL)
+        return SP_FAIL(err, SP_E_UNSUPPORTED, "this build has no backend %s; it can simulate it",
+                       setup->experiment->devices.backend);
+    SP_TRY(open_data(setup, &data, err));
+    sp_status status = run_all(program, setup, baseline, backend, data, result, err);
+    exec_dataset_close(&data);
+    return status;
+}
+
+static void print_summary(const struct sp_summary *summary)
+{
+    char time[32];
+    for (int e = 0; e < summary->epoch_count; e++)
+        printf("epoch %d: loss %.4f, test loss %.4f, test accuracy %.2f %%, %s\n", summary->epochs[e].epoch,
+               summary->epochs[e].loss, summary->epochs[e].test_loss, 100 * summary->epochs[e].accuracy,
+               program_seconds(summary->epochs[e].time_s, time));
+    printf("%s: %s, %lld minibatches of %d: %s, %.0f samples/s, utilization %.1f %%", summary->name, summary->schedule,
+           (long long)summary->minibatches, summary->batch, program_seconds(summary->time_s, time),
+           summary->samples_per_s, 100 * summary->utilization);
+    if (isfinite(summary->speedup))
+        printf(", speedup %.2f", summary->speedup);
+    puts("");
+}
+
+sp_status program_do_train(const struct program *program, struct sp_error *err)
+{
+    struct program_setup setup;
+    struct program_result result = {0};
+    sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
+    if (status == SP_OK)
+        status = program_train(program, &setup, program->baseline, &result, err);
+    if (status == SP_OK) {
+        char *folder = program_folder(program, &setup);
+        status = program_write_run(folder, &setup, &result, err);
+        if (status == SP_OK && !program->quiet)
+            fprintf(stderr, "written to %s\n", folder);
+        free(folder);
+    }
+    if (status == SP_OK && program->json)
+        program_print_json(sp_summary_json(&result.summary));
+    else if (status == SP_OK)
+        print_summary(&result.summary);
+    program_result_fini(&result);
+    program_setup_fini(&setup);
+    return status;
+}
