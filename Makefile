@@ -8,7 +8,7 @@ PACKAGES := yaml-0.1 jansson zlib gsl
 comma := ,
 FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
     $(if $(SAN),-fsanitize=$(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN)) -fno-omit-frame-pointer -DSP_DEBUG=1)
-LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm -lpthread
+LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lgomp -lm -lpthread
 
 SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
     exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c))

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-const struct exec_backend *const exec_backends[] = {&exec_ref_backend, NULL};
+const struct exec_backend *const exec_backends[] = {&exec_ref_backend, &exec_cpu_backend, NULL};
 
 const struct exec_backend *exec_backend_find(const char *name)
 {

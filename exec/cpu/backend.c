@@ -1,0 +1,307 @@
+#include "common/alloc.h"
+#include "exec/cpu/cpu.h"
+#include "exec/math/sgd.h"
+#include "exec/ref/ref.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cpu_kind *const kinds[SP_LAYER_TYPE_COUNT] = {
+    [SP_LAYER_CONVOLUTION] = &cpu_convolution,
+    [SP_LAYER_BATCH_NORM] = &cpu_batch_norm,
+    [SP_LAYER_RELU] = &cpu_relu,
+    [SP_LAYER_MAX_POOL] = &cpu_pool,
+    [SP_LAYER_AVERAGE_POOL] = &cpu_pool,
+    [SP_LAYER_GLOBAL_AVERAGE_POOL] = &cpu_pool,
+    [SP_LAYER_LRN] = &cpu_lrn,
+    [SP_LAYER_DROPOUT] = &cpu_plain,
+    [SP_LAYER_FULLY_CONNECTED] = &cpu_fully_connected,
+    [SP_LAYER_ADD] = &cpu_add,
+    [SP_LAYER_FLATTEN] = &cpu_flatten,
+    [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &cpu_plain,
+};
+
+static sp_status create(void **context, struct sp_error *err)
+{
+    struct cpu_library *library = sp_calloc(1, sizeof *library);
+    *context = library;
+    return cpu_library_create(library, err);
+}
+
+static void destroy(void **context)
+{
+    if (*context == NULL)
+        return;
+    cpu_library_destroy(*context);
+    free(*context);
+    *context = NULL;
+}
+
+static const char *supports(const struct sp_layer *layer)
+{
+    return kinds[layer->type] != NULL ? NULL : "it has no implementation";
+}
+
+static sp_status bind(void *context, int first_core, int core_count, int threads, struct sp_error *err)
+{
+    (void)context;
+    cpu_set_t cores;
+    omp_set_num_threads(threads);
+    if (core_count == 0)
+        return SP_OK;
+    CPU_ZERO(&cores);
+    for (int c = 0; c < core_count; c++)
+        CPU_SET(first_core + c, &cores);
+    /* A process that may not use these cores trains on those it may use. */
+    (void)pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+    (void)err;
+    return SP_OK;
+}
+
+/* What works on channels cannot take a tensor for flattened whose layout still has an image; the reference can. */
+static const struct cpu_kind *choose_kind(const struct cpu_model *model, int l, struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    const struct cpu_kind *kind = kinds[layer->type];
+    struct sp_shape image = model->images[layer->inputs[0]];
+    bool same = image.c == layer->in.c && image.h == layer->in.h && image.w == layer->in.w;
+    bool by_channel = kind == &cpu_batch_norm || kind == &cpu_lrn;
+    if ((by_channel && !same) || (kind == &cpu_lrn && model->flat[layer->inputs[0]]))
+        return &cpu_plain;
+    if ((kind == &cpu_pool || kind == &cpu_convolution) && (!same || model->flat[layer->inputs[0]])) {
+        SP_FAIL(err, SP_E_UNSUPPORTED, "backend cpu cannot do %s on a flattened input", layer->name);
+        return NULL;
+    }
+    return kind;
+}
+
+static void model_destroy(void **self)
+{
+    struct cpu_model *model = *self;
+    if (model == NULL)
+        return;
+    for (int l = 0; l < model->network->layer_count; l++) {
+        struct cpu_layer *it = &model->layers[l];
+        struct cpu_op *ops[] = {
+            &it->forward,         &it->evaluate,         &it->backward_data,         &it->backward_weights,
+            &it->weights_copy.op, &it->gradient_copy.op, &it->input_gradient_copy.op};
+        for (size_t o = 0; o < sizeof ops / sizeof *ops; o++)
+            cpu_op_destroy(ops[o]);
+        for (int pass = 0; pass < SP_PASS_COUNT; pass++) {
+            cpu_op_destroy(&it->input_copy[pass].op);
+            cpu_op_destroy(&it->output_copy[pass].op);
+        }
+    }
+    free(model->tensors);
+    free(model->images);
+    free(model->flat);
+    free(model->layers);
+    free(model);
+    *self = NULL;
+}
+
+static sp_status compile(struct cpu_model *model, struct sp_error *err)
+{
+    SP_TRY(cpu_plain_md(model, 0, &model->tensors[0], err));
+    for (int l = 0; l < model->network->layer_count; l++) {
+        struct cpu_layer *it = &model->layers[l];
+        it->kind = choose_kind(model, l, err);
+        sp_status status = it->kind == NULL ? SP_E_UNSUPPORTED : it->kind->compile(model, l, err);
+        if (status != SP_OK) {
+            sp_error_context(err, "while compiling layer %s of %s", model->network->layers[l].name,
+                             model->network->name);
+            return status;
+        }
+    }
+    return SP_OK;
+}
+
+static sp_status model_create(void *context, const struct sp_network *network, int batch, const void *like, void **out,
+                              struct sp_error *err)
+{
+    struct cpu_model *model = sp_calloc(1, sizeof *model);
+    model->library = context;
+    model->network = network;
+    model->batch = batch;
+    model->like = like;
+    model->tensors = sp_calloc((size_t)network->tensor_count, sizeof *model->tensors);
+    model->images = sp_calloc((size_t)network->tensor_count, sizeof *model->images);
+    model->flat = sp_calloc((size_t)network->tensor_count, sizeof *model->flat);
+    model->layers = sp_calloc((size_t)network->layer_count, sizeof *model->layers);
+    memcpy(model->images, network->shapes, (size_t)network->tensor_count * sizeof *model->images);
+    *out = model;
+    sp_status status = compile(model, err);
+    if (status != SP_OK)
+        model_destroy(out);
+    return status;
+}
+
+static size_t tensor_bytes(const void *self, int tensor, int batch)
+{
+    const struct cpu_model *model = self;
+    (void)batch;
+    return tensor == model->network->layer_count ? 0 : cpu_md_bytes(&model->tensors[tensor]);
+}
+
+static size_t saved_bytes(const void *self, int layer, int batch)
+{
+    (void)batch;
+    return ((const struct cpu_model *)self)->layers[layer].saved_bytes;
+}
+
+static size_t parameter_bytes(const void *self, int layer, enum sp_parameter which)
+{
+    const struct cpu_md *md = &((const struct cpu_model *)self)->layers[layer].parameters[which];
+    return md->set ? cpu_md_bytes(md) : 0;
+}
+
+static size_t state_bytes(const void *self, int layer)
+{
+    return sizeof(float) * (size_t)((const struct cpu_model *)self)->network->layers[layer].state;
+}
+
+static size_t scratch_bytes(const void *self, int layer, enum sp_pass pass, int batch)
+{
+    (void)batch;
+    return ((const struct cpu_model *)self)->layers[layer].scratch_bytes[pass];
+}
+
+static struct sp_footprint footprint(const void *model)
+{
+    return (struct sp_footprint){model, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
+}
+
+static sp_status run(void *self, int layer, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)
+{
+    struct cpu_model *model = self;
+    sp_status status = model->layers[layer].kind->run(model, layer, pass, io, err);
+    if (status != SP_OK)
+        sp_error_context(err, "in layer %s of %s", model->network->layers[layer].name, model->network->name);
+    return status;
+}
+
+static sp_status add(void *self, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err)
+{
+    (void)err;
+    size_t count = (tensor >= 0 ? tensor_bytes(self, tensor, 0) : bytes) / sizeof(float);
+    float *to = sum;
+    const float *from = addend;
+    for (size_t i = 0; i < count; i++)
+        to[i] += from[i];
+    return SP_OK;
+}
+
+/* The formula stands in exec_sgd_one; two loops, so that each is one pass of vector instructions. */
+static sp_status update(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+                        const struct exec_sgd *sgd, struct sp_error *err)
+{
+    (void)context;
+    (void)err;
+    const float *w = in, *g = gradient;
+    float *next = out, *v = velocity, lr = sgd->lr, mu = sgd->momentum, wd = sgd->weight_decay;
+    size_t count = bytes / sizeof(float);
+    if (sgd->nesterov)
+        for (size_t i = 0; i < count; i++)
+            next[i] = exec_sgd_one(w[i], &v[i], g[i], lr, mu, wd, 1);
+    else
+        for (size_t i = 0; i < count; i++)
+            next[i] = exec_sgd_one(w[i], &v[i], g[i], lr, mu, wd, 0);
+    return SP_OK;
+}
+
+/* Between layouts, once: for parameters and tensors that come from or go to the outside. */
+static sp_status convert(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to,
+                         const void *source, void *target, struct sp_error *err)
+{
+    dnnl_primitive_desc_t pd;
+    struct cpu_op op = {0};
+    SP_TRY(cpu_reorder(model->library, from, to, &pd, err));
+    sp_status status = cpu_op_create(model->library, pd, &op, err);
+    if (status == SP_OK) {
+        cpu_op_argument(&op, DNNL_ARG_FROM, from);
+        cpu_op_argument(&op, DNNL_ARG_TO, to);
+        status = cpu_op_run(model->library, &op, (void *[]){(void *)source, target}, NULL, err);
+    }
+    cpu_op_destroy(&op);
+    return status;
+}
+
+/* The plain description of a parameter, in the dimensions its stored form has. */
+static sp_status plain_parameter(struct cpu_model *model, int l, enum sp_parameter which, struct cpu_md *out,
+                                 struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    struct sp_shape in = model->images[layer->inputs[0]];
+    dnnl_dim_t dims[4] = {layer->out.c, in.c, in.h, in.w};
+    int count = model->flat[layer->inputs[0]] ? 2 : 4;
+    if (layer->type == SP_LAYER_CONVOLUTION)
+        dims[2] = dims[3] = layer->settings.kernel;
+    if (which == SP_PARAMETER_BIAS ||
+        (layer->type != SP_LAYER_CONVOLUTION && layer->type != SP_LAYER_FULLY_CONNECTED)) {
+        dims[0] = layer->parameters[which];
+        count = 1;
+    }
+    return cpu_md_make(model->library, dims, count, CPU_PLAIN, out, err);
+}
+
+static sp_status import_parameter(void *self, int layer, enum sp_parameter which, const float *plain, void *stored,
+                                  struct sp_error *err)
+{
+    struct cpu_md md;
+    SP_TRY(plain_parameter(self, layer, which, &md, err));
+    return convert(self, &md, &((struct cpu_model *)self)->layers[layer].parameters[which], plain, stored, err);
+}
+
+static sp_status export_parameter(void *self, int layer, enum sp_parameter which, const void *stored, float *plain,
+                                  struct sp_error *err)
+{
+    struct cpu_md md;
+    SP_TRY(plain_parameter(self, layer, which, &md, err));
+    return convert(self, &((struct cpu_model *)self)->layers[layer].parameters[which], &md, stored, plain, err);
+}
+
+static sp_status import_tensor(void *self, int tensor, const float *plain, void *stored, struct sp_error *err)
+{
+    struct cpu_model *model = self;
+    struct cpu_md md;
+    if (tensor == 0) { /* the network's input is plain */
+        memcpy(stored, plain, tensor_bytes(self, 0, 0));
+        return SP_OK;
+    }
+    SP_TRY(cpu_plain_md(model, tensor, &md, err));
+    return convert(model, &md, &model->tensors[tensor], plain, stored, err);
+}
+
+static sp_status export_tensor(void *self, int tensor, const void *stored, float *plain, struct sp_error *err)
+{
+    struct cpu_model *model = self;
+    struct cpu_md md;
+    SP_TRY(cpu_plain_md(model, tensor, &md, err));
+    return convert(model, &model->tensors[tensor], &md, stored, plain, err);
+}
+
+const struct exec_backend exec_cpu_backend = {
+    .name = "cpu",
+    .help = "oneDNN",
+    .shared_memory = true,
+    .create = create,
+    .destroy = destroy,
+    .supports = supports,
+    .bind = bind,
+    .model_create = model_create,
+    .model_destroy = model_destroy,
+    .footprint = footprint,
+    .run = run,
+    .add = add,
+    .update = update,
+    .allocate = exec_ref_allocate,
+    .release = exec_ref_release,
+    .copy = exec_ref_copy,
+    .import_parameter = import_parameter,
+    .export_parameter = export_parameter,
+    .import_tensor = import_tensor,
+    .export_tensor = export_tensor,
+};

@@ -1,0 +1,96 @@
+#include "exec/cpu/cpu.h"
+
+/* An inner product over (N, C, H, W) or (N, C): the weights have the input's dimensions. */
+static sp_status weights_md(struct cpu_model *model, const struct sp_layer *layer, enum cpu_layout layout,
+                            struct cpu_md *out, struct sp_error *err)
+{
+    struct sp_shape in = model->images[layer->inputs[0]];
+    const dnnl_dim_t dims[4] = {layer->out.c, in.c, in.h, in.w};
+    return cpu_md_make(model->library, dims, model->flat[layer->inputs[0]] ? 2 : 4, layout, out, err);
+}
+
+static sp_status compile_forward(struct cpu_model *model, int l, const struct cpu_md *any, const struct cpu_md *bias,
+                                 dnnl_primitive_desc_t *hint, struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    struct cpu_layer *it = &model->layers[l];
+    const struct cpu_md *src = &model->tensors[layer->inputs[0]], *dst = &model->tensors[l + 1];
+    struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT];
+    if (model->like != NULL)
+        *stored = model->like->layers[l].parameters[SP_PARAMETER_WEIGHT];
+    const struct cpu_md *weights = model->like != NULL ? stored : any;
+    dnnl_primitive_desc_t pd;
+    SP_TRY(cpu_inner_product_forward(model->library, true, src, weights, bias, dst, hint, err));
+    SP_TRY(cpu_pd_md(model->library, *hint, dnnl_query_weights_md, stored, err));
+    if (bias != NULL)
+        it->parameters[SP_PARAMETER_BIAS] = *bias;
+    SP_TRY(cpu_inner_product_forward(model->library, true, src, stored, bias, dst, &pd, err));
+    SP_TRY(cpu_op_create(model->library, pd, &it->forward, err));
+    cpu_op_argument(&it->forward, DNNL_ARG_SRC, src);
+    cpu_op_argument(&it->forward, DNNL_ARG_WEIGHTS, stored);
+    cpu_op_argument(&it->forward, DNNL_ARG_DST, dst);
+    if (bias != NULL)
+        cpu_op_argument(&it->forward, DNNL_ARG_BIAS, bias);
+    cpu_take_scratchpad(it, SP_PASS_FORWARD, &it->forward);
+    cpu_take_scratchpad(it, SP_PASS_EVALUATE, &it->forward);
+    return SP_OK;
+}
+
+static sp_status compile_backward(struct cpu_model *model, int l, const struct cpu_md *any, const struct cpu_md *bias,
+                                  dnnl_primitive_desc_t hint, struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    struct cpu_layer *it = &model->layers[l];
+    const struct cpu_md *src = &model->tensors[layer->inputs[0]], *dst = &model->tensors[l + 1];
+    const struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT];
+    struct cpu_md made, wanted;
+    dnnl_primitive_desc_t pd;
+    SP_TRY(cpu_inner_product_backward_weights(model->library, hint, src, any, bias, dst, &pd, err));
+    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_weights_md, &made, err));
+    SP_TRY(cpu_op_create(model->library, pd, &it->backward_weights, err));
+    cpu_op_argument(&it->backward_weights, DNNL_ARG_SRC, src);
+    cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_DST, dst);
+    cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_WEIGHTS, &made);
+    if (bias != NULL)
+        cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_BIAS, bias);
+    cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_weights);
+    if (layer->inputs[0] != 0) {
+        SP_TRY(cpu_inner_product_backward_data(model->library, hint, src, any, dst, &pd, err));
+        SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_weights_md, &wanted, err));
+        SP_TRY(cpu_op_create(model->library, pd, &it->backward_data, err));
+        cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_DST, dst);
+        cpu_op_argument(&it->backward_data, DNNL_ARG_WEIGHTS, &wanted);
+        cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_SRC, src);
+        cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_data);
+        SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, stored, &wanted, false, &it->weights_copy, err));
+    }
+    return cpu_copy_compile(model, it, SP_PASS_BACKWARD, &made, stored, true, &it->gradient_copy, err);
+}
+
+static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    const dnnl_dim_t bias_dims[1] = {layer->out.c};
+    struct cpu_md any, bias = {0};
+    dnnl_primitive_desc_t hint = NULL;
+    SP_TRY(weights_md(model, layer, CPU_ANY, &any, err));
+    model->flat[l + 1] = true;
+    SP_TRY(cpu_plain_md(model, l + 1, &model->tensors[l + 1], err));
+    if (layer->settings.bias)
+        SP_TRY(cpu_md_make(model->library, bias_dims, 1, CPU_PLAIN, &bias, err));
+    const struct cpu_md *with_bias = layer->settings.bias ? &bias : NULL;
+    sp_status status = compile_forward(model, l, &any, with_bias, &hint, err);
+    if (status == SP_OK)
+        status = compile_backward(model, l, &any, with_bias, hint, err);
+    if (hint != NULL)
+        dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
+/* Runs as a convolution does: same arguments, same copies. */
+static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)
+{
+    return cpu_convolution.run(model, l, pass, io, err);
+}
+
+const struct cpu_kind cpu_fully_connected = {compile, run};

@@ -1,0 +1,87 @@
+#include "exec/cpu/cpu.h"
+
+#include <string.h>
+
+sp_status cpu_image_md(struct cpu_model *model, struct sp_shape shape, enum cpu_layout layout, struct cpu_md *out,
+                       struct sp_error *err)
+{
+    const dnnl_dim_t dims[4] = {model->batch, shape.c, shape.h, shape.w};
+    return cpu_md_make(model->library, dims, 4, layout, out, err);
+}
+
+sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, struct sp_error *err)
+{
+    struct sp_shape shape = model->images[tensor];
+    const dnnl_dim_t dims[2] = {model->batch, shape.c};
+    if (model->flat[tensor])
+        return cpu_md_make(model->library, dims, 2, CPU_PLAIN, out, err);
+    return cpu_image_md(model, shape, CPU_PLAIN, out, err);
+}
+
+void cpu_keep_layout(struct cpu_model *model, int l)
+{
+    int x = model->network->layers[l].inputs[0];
+    model->tensors[l + 1] = model->tensors[x];
+    model->images[l + 1] = model->images[x];
+    model->flat[l + 1] = model->flat[x];
+}
+
+size_t cpu_take_scratch(struct cpu_layer *layer, enum sp_pass pass, size_t bytes)
+{
+    size_t offset = layer->scratch_bytes[pass];
+    layer->scratch_bytes[pass] += sp_memory_align(bytes);
+    return offset;
+}
+
+void cpu_take_scratchpad(struct cpu_layer *layer, enum sp_pass pass, const struct cpu_op *op)
+{
+    size_t bytes = sp_memory_align(op->scratchpad_bytes);
+    if (bytes > layer->scratch_bytes[pass])
+        layer->scratch_bytes[pass] = bytes;
+}
+
+sp_status cpu_copy_compile(struct cpu_model *model, struct cpu_layer *layer, enum sp_pass pass,
+                           const struct cpu_md *from, const struct cpu_md *to, bool from_scratch, struct cpu_copy *out,
+                           struct sp_error *err)
+{
+    dnnl_primitive_desc_t pd;
+    if (cpu_md_same(from, to))
+        return SP_OK;
+    SP_TRY(cpu_reorder(model->library, from, to, &pd, err));
+    SP_TRY(cpu_op_create(model->library, pd, &out->op, err));
+    cpu_op_argument(&out->op, DNNL_ARG_FROM, from);
+    cpu_op_argument(&out->op, DNNL_ARG_TO, to);
+    SP_ASSERT(out->op.scratchpad_bytes == 0, "a reorder wants a scratchpad of %zu bytes", out->op.scratchpad_bytes);
+    out->bytes = cpu_md_bytes(from_scratch ? from : to);
+    out->offset = cpu_take_scratch(layer, pass, out->bytes);
+    return SP_OK;
+}
+
+bool cpu_copy_is_set(const struct cpu_copy *copy)
+{
+    return cpu_op_is_set(&copy->op);
+}
+
+sp_status cpu_copy_in(struct cpu_model *model, struct cpu_copy *copy, const void *from, const struct exec_io *io,
+                      const void **out, struct sp_error *err)
+{
+    *out = from;
+    if (!cpu_copy_is_set(copy) || from == NULL)
+        return SP_OK;
+    void *to = (char *)io->scratch + copy->offset;
+    *out = to;
+    return cpu_op_run(model->library, &copy->op, (void *[]){(void *)from, to}, NULL, err);
+}
+
+void *cpu_copy_source(const struct cpu_copy *copy, void *to, const struct exec_io *io)
+{
+    return cpu_copy_is_set(copy) && to != NULL ? (char *)io->scratch + copy->offset : to;
+}
+
+sp_status cpu_copy_out(struct cpu_model *model, struct cpu_copy *copy, void *to, const struct exec_io *io,
+                       struct sp_error *err)
+{
+    if (!cpu_copy_is_set(copy) || to == NULL)
+        return SP_OK;
+    return cpu_op_run(model->library, &copy->op, (void *[]){(char *)io->scratch + copy->offset, to}, NULL, err);
+}

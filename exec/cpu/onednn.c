@@ -1,0 +1,582 @@
+#include "exec/cpu/onednn.h"
+#include "common/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION_3 (DNNL_VERSION_MAJOR >= 3)
+
+static const char *word_of(dnnl_status_t status)
+{
+    switch (status) {
+    case dnnl_out_of_memory:
+        return "out of memory";
+    case dnnl_invalid_arguments:
+        return "invalid arguments";
+    case dnnl_unimplemented:
+        return "not implemented";
+    case dnnl_runtime_error:
+        return "runtime error";
+    default:
+        return "failed";
+    }
+}
+
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        dnnl_status_t try_status = (call);                                                                             \
+        if (try_status != dnnl_success)                                                                                \
+            return SP_FAIL(err, SP_E_BACKEND, "oneDNN: %s: %s", #call, word_of(try_status));                           \
+    } while (0)
+
+sp_status cpu_library_create(struct cpu_library *library, struct sp_error *err)
+{
+    *library = (struct cpu_library){0};
+    TRY(dnnl_engine_create(&library->engine, dnnl_cpu, 0));
+    TRY(dnnl_primitive_attr_create(&library->attributes));
+    TRY(dnnl_primitive_attr_set_scratchpad_mode(library->attributes, dnnl_scratchpad_mode_user));
+    return SP_OK;
+}
+
+void cpu_library_destroy(struct cpu_library *library)
+{
+#if VERSION_3
+    for (int d = 0; d < library->description_count; d++)
+        dnnl_memory_desc_destroy(library->descriptions[d]);
+#endif
+    free(library->descriptions);
+    if (library->attributes != NULL)
+        dnnl_primitive_attr_destroy(library->attributes);
+    if (library->engine != NULL)
+        dnnl_engine_destroy(library->engine);
+    *library = (struct cpu_library){0};
+}
+
+#if VERSION_3
+
+#define RAW(md) ((md) != NULL ? (md)->raw : NULL)
+
+static void keep(struct cpu_library *library, dnnl_memory_desc_t raw)
+{
+    *(void **)sp_grow((void **)&library->descriptions, library->description_count, sizeof(void *)) = raw;
+    library->description_count++;
+}
+
+static dnnl_status_t make_md(struct cpu_library *library, struct cpu_md *out, const dnnl_dim_t *dims, int count,
+                             dnnl_format_tag_t tag)
+{
+    dnnl_status_t status = dnnl_memory_desc_create_with_tag(&out->raw, count, dims, dnnl_f32, tag);
+    if (status == dnnl_success)
+        keep(library, out->raw);
+    return status;
+}
+
+static dnnl_status_t copy_md(struct cpu_library *library, struct cpu_md *out, const_dnnl_memory_desc_t from)
+{
+    dnnl_status_t status = dnnl_memory_desc_clone(&out->raw, from);
+    if (status == dnnl_success)
+        keep(library, out->raw);
+    return status;
+}
+
+size_t cpu_md_bytes(const struct cpu_md *md)
+{
+    return dnnl_memory_desc_get_size(md->raw);
+}
+
+bool cpu_md_same(const struct cpu_md *a, const struct cpu_md *b)
+{
+    return dnnl_memory_desc_equal(a->raw, b->raw);
+}
+
+static bool is_empty(const_dnnl_memory_desc_t md)
+{
+    return md == NULL || dnnl_memory_desc_get_size(md) == 0;
+}
+
+#define MEMORY_DESC(md) ((md)->raw)
+
+#else
+
+#define RAW(md) ((md) != NULL ? &(md)->raw : NULL)
+
+static dnnl_status_t make_md(struct cpu_library *library, struct cpu_md *out, const dnnl_dim_t *dims, int count,
+                             dnnl_format_tag_t tag)
+{
+    (void)library;
+    return dnnl_memory_desc_init_by_tag(&out->raw, count, dims, dnnl_f32, tag);
+}
+
+static dnnl_status_t copy_md(struct cpu_library *library, struct cpu_md *out, const dnnl_memory_desc_t *from)
+{
+    (void)library;
+    out->raw = *from;
+    return dnnl_success;
+}
+
+size_t cpu_md_bytes(const struct cpu_md *md)
+{
+    return dnnl_memory_desc_get_size(&md->raw);
+}
+
+bool cpu_md_same(const struct cpu_md *a, const struct cpu_md *b)
+{
+    return dnnl_memory_desc_equal(&a->raw, &b->raw);
+}
+
+static bool is_empty(const dnnl_memory_desc_t *md)
+{
+    return md == NULL || dnnl_memory_desc_get_size(md) == 0;
+}
+
+#define MEMORY_DESC(md) (&(md)->raw)
+
+#endif
+
+sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int count, enum cpu_layout layout,
+                      struct cpu_md *out, struct sp_error *err)
+{
+    static const dnnl_format_tag_t plain[] = {dnnl_format_tag_undef, dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd};
+    dnnl_format_tag_t tag = layout == CPU_ANY         ? dnnl_format_tag_any
+                            : layout == CPU_PLAIN     ? plain[count]
+                            : layout == CPU_BLOCKED_8 ? dnnl_nChw8c
+                                                      : dnnl_nChw16c;
+    out->set = true;
+    TRY(make_md(library, out, dims, count, tag));
+    return SP_OK;
+}
+
+sp_status cpu_pd_md(struct cpu_library *library, const_dnnl_primitive_desc_t pd, dnnl_query_t what, struct cpu_md *out,
+                    struct sp_error *err)
+{
+    *out = (struct cpu_md){0};
+    if (is_empty(dnnl_primitive_desc_query_md(pd, what, 0)))
+        return SP_OK;
+    TRY(copy_md(library, out, dnnl_primitive_desc_query_md(pd, what, 0)));
+    out->set = true;
+    return SP_OK;
+}
+
+size_t cpu_pd_scratchpad(const_dnnl_primitive_desc_t pd)
+{
+    return is_empty(dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0))
+               ? 0
+               : dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0));
+}
+
+const char *cpu_pd_implementation(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = "";
+    dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+    return name;
+}
+
+static dnnl_prop_kind_t kind_of(bool training)
+{
+    return training ? dnnl_forward_training : dnnl_forward_inference;
+}
+
+/* Strides and padding as the library wants them. */
+struct geometry {
+    dnnl_dims_t kernel, strides, dilates, padding;
+};
+
+static struct geometry geometry_of(struct cpu_window w)
+{
+    return (struct geometry){
+        .kernel = {w.kernel_h, w.kernel_w}, .strides = {w.stride, w.stride}, .padding = {w.pad, w.pad}};
+}
+
+#define NORM_FLAGS (dnnl_use_scale | dnnl_use_shift)
+
+#if VERSION_3
+
+sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
+                                  const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
+                                  struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    TRY(dnnl_convolution_forward_primitive_desc_create(out, library->engine, kind_of(training), dnnl_convolution_direct,
+                                                       RAW(src), RAW(weights), RAW(bias), RAW(dst), g.strides,
+                                                       g.dilates, g.padding, g.padding, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                        const struct cpu_md *diff_src, const struct cpu_md *weights,
+                                        const struct cpu_md *diff_dst, struct cpu_window window,
+                                        dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    TRY(dnnl_convolution_backward_data_primitive_desc_create(
+        out, library->engine, dnnl_convolution_direct, RAW(diff_src), RAW(weights), RAW(diff_dst), g.strides, g.dilates,
+        g.padding, g.padding, hint, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                           const struct cpu_md *src, const struct cpu_md *diff_weights,
+                                           const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
+                                           struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    TRY(dnnl_convolution_backward_weights_primitive_desc_create(
+        out, library->engine, dnnl_convolution_direct, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst),
+        g.strides, g.dilates, g.padding, g.padding, hint, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
+                                    const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
+                                    dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_inner_product_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(src),
+                                                         RAW(weights), RAW(bias), RAW(dst), library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                          const struct cpu_md *diff_src, const struct cpu_md *weights,
+                                          const struct cpu_md *diff_dst, dnnl_primitive_desc_t *out,
+                                          struct sp_error *err)
+{
+    TRY(dnnl_inner_product_backward_data_primitive_desc_create(out, library->engine, RAW(diff_src), RAW(weights),
+                                                               RAW(diff_dst), hint, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                             const struct cpu_md *src, const struct cpu_md *diff_weights,
+                                             const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
+                                             dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_inner_product_backward_weights_primitive_desc_create(
+        out, library->engine, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst), hint, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, const struct cpu_md *data, float epsilon,
+                                 dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    unsigned flags = NORM_FLAGS | (training ? 0u : dnnl_use_global_stats);
+    TRY(dnnl_batch_normalization_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(data),
+                                                               RAW(data), epsilon, flags, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                  const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
+                                  struct sp_error *err)
+{
+    TRY(dnnl_batch_normalization_backward_primitive_desc_create(out, library->engine, dnnl_backward, RAW(data),
+                                                                RAW(data), RAW(data), epsilon, NORM_FLAGS, hint,
+                                                                library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_relu_forward(struct cpu_library *library, const struct cpu_md *data, dnnl_primitive_desc_t *out,
+                           struct sp_error *err)
+{
+    TRY(dnnl_eltwise_forward_primitive_desc_create(out, library->engine, dnnl_forward_training,
+                                                   dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), RAW(data), 0, 0,
+                                                   library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_relu_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
+                            dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_eltwise_backward_primitive_desc_create(out, library->engine, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data),
+                                                    RAW(data), RAW(data), 0, 0, hint, library->attributes));
+    return SP_OK;
+}
+
+static dnnl_alg_kind_t pool_kind(bool max)
+{
+    return max ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding;
+}
+
+sp_status cpu_pool_forward(struct cpu_library *library, bool training, bool max, const struct cpu_md *src,
+                           const struct cpu_md *dst, struct cpu_window window, dnnl_primitive_desc_t *out,
+                           struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    TRY(dnnl_pooling_forward_primitive_desc_create(out, library->engine, kind_of(training), pool_kind(max), RAW(src),
+                                                   RAW(dst), g.strides, g.kernel, g.dilates, g.padding, g.padding,
+                                                   library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_pool_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool max,
+                            const struct cpu_md *diff_src, const struct cpu_md *diff_dst, struct cpu_window window,
+                            dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    TRY(dnnl_pooling_backward_primitive_desc_create(out, library->engine, pool_kind(max), RAW(diff_src), RAW(diff_dst),
+                                                    g.strides, g.kernel, g.dilates, g.padding, g.padding, hint,
+                                                    library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_lrn_forward(struct cpu_library *library, bool training, const struct cpu_md *data, struct cpu_lrn lrn,
+                          dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_lrn_forward_primitive_desc_create(out, library->engine, kind_of(training), dnnl_lrn_across_channels,
+                                               RAW(data), RAW(data), lrn.size, lrn.alpha, lrn.beta, lrn.k,
+                                               library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_lrn_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
+                           struct cpu_lrn lrn, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_lrn_backward_primitive_desc_create(out, library->engine, dnnl_lrn_across_channels, RAW(data), RAW(data),
+                                                RAW(data), lrn.size, lrn.alpha, lrn.beta, lrn.k, hint,
+                                                library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, const struct cpu_md *to,
+                      dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_reorder_primitive_desc_create(out, RAW(from), library->engine, RAW(to), library->engine,
+                                           library->attributes));
+    return SP_OK;
+}
+
+#else
+
+/* Version 2: an operation is described first, the primitive's description made from that. */
+static sp_status describe(struct cpu_library *library, const void *operation, const_dnnl_primitive_desc_t hint,
+                          dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_primitive_desc_create(out, operation, library->attributes, library->engine, hint));
+    return SP_OK;
+}
+
+sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
+                                  const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
+                                  struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    dnnl_convolution_desc_t d;
+    TRY(dnnl_convolution_forward_desc_init(&d, kind_of(training), dnnl_convolution_direct, RAW(src), RAW(weights),
+                                           RAW(bias), RAW(dst), g.strides, g.padding, g.padding));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                        const struct cpu_md *diff_src, const struct cpu_md *weights,
+                                        const struct cpu_md *diff_dst, struct cpu_window window,
+                                        dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    dnnl_convolution_desc_t d;
+    TRY(dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, RAW(diff_src), RAW(weights),
+                                                 RAW(diff_dst), g.strides, g.padding, g.padding));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                           const struct cpu_md *src, const struct cpu_md *diff_weights,
+                                           const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
+                                           struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    dnnl_convolution_desc_t d;
+    TRY(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, RAW(src), RAW(diff_weights),
+                                                    RAW(diff_bias), RAW(diff_dst), g.strides, g.padding, g.padding));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
+                                    const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
+                                    dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_inner_product_desc_t d;
+    TRY(dnnl_inner_product_forward_desc_init(&d, kind_of(training), RAW(src), RAW(weights), RAW(bias), RAW(dst)));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                          const struct cpu_md *diff_src, const struct cpu_md *weights,
+                                          const struct cpu_md *diff_dst, dnnl_primitive_desc_t *out,
+                                          struct sp_error *err)
+{
+    dnnl_inner_product_desc_t d;
+    TRY(dnnl_inner_product_backward_data_desc_init(&d, RAW(diff_src), RAW(weights), RAW(diff_dst)));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                             const struct cpu_md *src, const struct cpu_md *diff_weights,
+                                             const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
+                                             dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_inner_product_desc_t d;
+    TRY(dnnl_inner_product_backward_weights_desc_init(&d, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst)));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, const struct cpu_md *data, float epsilon,
+                                 dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_batch_normalization_desc_t d;
+    unsigned flags = NORM_FLAGS | (training ? 0u : dnnl_use_global_stats);
+    TRY(dnnl_batch_normalization_forward_desc_init(&d, kind_of(training), RAW(data), epsilon, flags));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+                                  const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
+                                  struct sp_error *err)
+{
+    dnnl_batch_normalization_desc_t d;
+    TRY(dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, RAW(data), RAW(data), epsilon, NORM_FLAGS));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_relu_forward(struct cpu_library *library, const struct cpu_md *data, dnnl_primitive_desc_t *out,
+                           struct sp_error *err)
+{
+    dnnl_eltwise_desc_t d;
+    TRY(dnnl_eltwise_forward_desc_init(&d, dnnl_forward_training, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), 0, 0));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_relu_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
+                            dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_eltwise_desc_t d;
+    TRY(dnnl_eltwise_backward_desc_init(&d, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), RAW(data), 0, 0));
+    return describe(library, &d, hint, out, err);
+}
+
+static dnnl_alg_kind_t pool_kind(bool max)
+{
+    return max ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding;
+}
+
+sp_status cpu_pool_forward(struct cpu_library *library, bool training, bool max, const struct cpu_md *src,
+                           const struct cpu_md *dst, struct cpu_window window, dnnl_primitive_desc_t *out,
+                           struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    dnnl_pooling_desc_t d;
+    TRY(dnnl_pooling_forward_desc_init(&d, kind_of(training), pool_kind(max), RAW(src), RAW(dst), g.strides, g.kernel,
+                                       g.padding, g.padding));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_pool_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool max,
+                            const struct cpu_md *diff_src, const struct cpu_md *diff_dst, struct cpu_window window,
+                            dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct geometry g = geometry_of(window);
+    dnnl_pooling_desc_t d;
+    TRY(dnnl_pooling_backward_desc_init(&d, pool_kind(max), RAW(diff_src), RAW(diff_dst), g.strides, g.kernel,
+                                        g.padding, g.padding));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_lrn_forward(struct cpu_library *library, bool training, const struct cpu_md *data, struct cpu_lrn lrn,
+                          dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_lrn_desc_t d;
+    TRY(dnnl_lrn_forward_desc_init(&d, kind_of(training), dnnl_lrn_across_channels, RAW(data), lrn.size, lrn.alpha,
+                                   lrn.beta, lrn.k));
+    return describe(library, &d, NULL, out, err);
+}
+
+sp_status cpu_lrn_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
+                           struct cpu_lrn lrn, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    dnnl_lrn_desc_t d;
+    TRY(dnnl_lrn_backward_desc_init(&d, dnnl_lrn_across_channels, RAW(data), RAW(data), lrn.size, lrn.alpha, lrn.beta,
+                                    lrn.k));
+    return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, const struct cpu_md *to,
+                      dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_reorder_primitive_desc_create(out, RAW(from), library->engine, RAW(to), library->engine,
+                                           library->attributes));
+    return SP_OK;
+}
+
+#endif
+
+sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, struct cpu_op *op, struct sp_error *err)
+{
+    *op = (struct cpu_op){.scratchpad_bytes = cpu_pd_scratchpad(pd)};
+    if (op->scratchpad_bytes > 0) {
+        op->arguments[0].id = DNNL_ARG_SCRATCHPAD;
+        op->argument_count = 1;
+        SP_TRY(cpu_pd_md(library, pd, dnnl_query_scratchpad_md, &op->arguments[0].md, err));
+    }
+    TRY(dnnl_stream_create(&op->stream, library->engine, dnnl_stream_in_order));
+    dnnl_status_t status = dnnl_primitive_create(&op->primitive, pd);
+    dnnl_primitive_desc_destroy(pd);
+    if (status != dnnl_success)
+        return SP_FAIL(err, SP_E_BACKEND, "oneDNN: dnnl_primitive_create: %s", word_of(status));
+    return SP_OK;
+}
+
+void cpu_op_destroy(struct cpu_op *op)
+{
+    for (int a = 0; a < op->argument_count; a++) {
+        for (int s = 0; s < op->arguments[a].seen_count; s++)
+            dnnl_memory_destroy(op->arguments[a].seen[s].memory);
+        free(op->arguments[a].seen);
+    }
+    if (op->primitive != NULL)
+        dnnl_primitive_destroy(op->primitive);
+    if (op->stream != NULL)
+        dnnl_stream_destroy(op->stream);
+    *op = (struct cpu_op){0};
+}
+
+bool cpu_op_is_set(const struct cpu_op *op)
+{
+    return op->primitive != NULL;
+}
+
+void cpu_op_argument(struct cpu_op *op, int id, const struct cpu_md *md)
+{
+    SP_ASSERT(op->argument_count < CPU_ARGUMENTS, "%d arguments", op->argument_count);
+    op->arguments[op->argument_count].id = id;
+    op->arguments[op->argument_count++].md = *md;
+}
+
+/* The memory object of that address. Setting the address of an existing object instead would make the library write the
+ * padding of a tensor that another thread may be reading. */
+static sp_status memory_at(struct cpu_library *library, struct cpu_argument *argument, void *at, dnnl_memory_t *out,
+                           struct sp_error *err)
+{
+    for (int s = 0; s < argument->seen_count; s++)
+        if (argument->seen[s].at == at) {
+            *out = argument->seen[s].memory;
+            return SP_OK;
+        }
+    TRY(dnnl_memory_create(out, MEMORY_DESC(&argument->md), library->engine, at));
+    sp_grow((void **)&argument->seen, argument->seen_count, sizeof *argument->seen);
+    argument->seen[argument->seen_count].at = at;
+    argument->seen[argument->seen_count++].memory = *out;
+    return SP_OK;
+}
+
+sp_status cpu_op_run(struct cpu_library *library, struct cpu_op *op, void *const *addresses, void *scratchpad,
+                     struct sp_error *err)
+{
+    dnnl_exec_arg_t arguments[CPU_ARGUMENTS];
+    int first = op->scratchpad_bytes > 0;
+    for (int a = 0; a < op->argument_count; a++) {
+        void *at = a < first ? scratchpad : addresses[a - first];
+        arguments[a].arg = op->arguments[a].id;
+        SP_TRY(memory_at(library, &op->arguments[a], at, &arguments[a].memory, err));
+    }
+    TRY(dnnl_primitive_execute(op->primitive, op->stream, op->argument_count, arguments));
+    TRY(dnnl_stream_wait(op->stream));
+    return SP_OK;
+}
