@@ -46,7 +46,8 @@ struct exec_backend {
     const char *help;
     bool shared_memory; /* devices see each other's memory: messages are handed over without copies */
 
-    sp_status (*create)(void **context, struct sp_error *err);
+    /* `threads`: of the compute library per device, as `bind` will set them; what is compiled depends on it. */
+    sp_status (*create)(int threads, void **context, struct sp_error *err);
     void (*destroy)(void **context);
 
     /* NULL when the backend can do the layer, else the reason why not (static text). */

@@ -174,16 +174,16 @@ static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
 static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(check_layers(run, err));
-    SP_TRY(run->backend->create(&run->context, err));
+    SP_TRY(run->backend->create(run->config.threads, &run->context, err));
     SP_TRY(make_models(run, err));
     struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
     return sp_memory_plan_create(run->plan, &footprint, &run->memory, err);
 }
 
-sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, struct sp_memory_plan **out,
-                           struct sp_error *err)
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, int threads,
+                           struct sp_memory_plan **out, struct sp_error *err)
 {
-    struct exec_run run = {.plan = plan, .backend = backend};
+    struct exec_run run = {.plan = plan, .backend = backend, .config = {.threads = threads}};
     sp_status status = plan_memory(&run, err);
     *out = run.memory;
     destroy_models(&run);

@@ -48,8 +48,8 @@ struct exec_trainer_config exec_trainer_config_default(void);
 
 /* The memory plan of `plan` by the backend's own sizes, without taking any memory: what a run will need. The caller
  * owns *out. */
-sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, struct sp_memory_plan **out,
-                           struct sp_error *err);
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, int threads,
+                           struct sp_memory_plan **out, struct sp_error *err);
 
 /* Compiles the models (one per microbatch size in the plan), makes the memory plan by the backend's own sizes, takes
  * the memory and initialises the parameters. A network the backend cannot do is SP_E_UNSUPPORTED with layer and reason.

@@ -9,7 +9,7 @@ sp_status program_memory(const struct sp_experiment *experiment, const struct sp
 {
     const struct exec_backend *backend = exec_backend_find(experiment->devices.backend);
     if (backend != NULL)
-        return exec_plan_memory(plan, backend, out, err);
+        return exec_plan_memory(plan, backend, experiment->devices.threads, out, err);
     struct sp_footprint plain = sp_footprint_plain(plan->network);
     return sp_memory_plan_create(plan, &plain, out, err);
 }

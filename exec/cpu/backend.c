@@ -24,8 +24,11 @@ static const struct cpu_kind *const kinds[SP_LAYER_TYPE_COUNT] = {
     [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &cpu_plain,
 };
 
-static sp_status create(void **context, struct sp_error *err)
+/* The library compiles for as many threads as it finds when it compiles, and some primitives (batch norm) are far slower
+ * when fewer run them. */
+static sp_status create(int threads, void **context, struct sp_error *err)
 {
+    omp_set_num_threads(threads);
     struct cpu_library *library = sp_calloc(1, sizeof *library);
     *context = library;
     return cpu_library_create(library, err);

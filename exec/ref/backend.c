@@ -25,8 +25,9 @@ struct model {
     int batch;
 };
 
-static sp_status create(void **context, struct sp_error *err)
+static sp_status create(int threads, void **context, struct sp_error *err)
 {
+    (void)threads;
     (void)err;
     *context = NULL;
     return SP_OK;
