@@ -25,12 +25,13 @@ static double rounded(const struct work *w, int channels)
     return (double)((channels + block - 1) / block * block);
 }
 
-/* Operations as computed, with channels filled up to whole blocks. The network's input is not filled up. */
-static double computed_flops(const struct work *w, double flops)
+/* Operations as computed, with channels filled up to whole blocks: the output's always, the input's only where there
+ * are more than a block, or where its gradient is what is computed. */
+static double computed_flops(const struct work *w, double flops, bool for_input)
 {
     const struct sp_layer *l = w->layer;
-    double out = rounded(w, l->out.c) / l->out.c, in = l->inputs[0] == 0 ? 1 : rounded(w, l->in.c) / l->in.c;
-    return w->batch * flops * out * (l->type == SP_LAYER_CONVOLUTION ? in : 1);
+    bool fill = l->type == SP_LAYER_CONVOLUTION && (for_input || l->in.c > w->device->channel_block);
+    return w->batch * flops * rounded(w, l->out.c) / l->out.c * (fill ? rounded(w, l->in.c) / l->in.c : 1);
 }
 
 static double tensor_bytes(const struct work *w, struct sp_shape shape)
@@ -95,7 +96,7 @@ static double forward_s(const struct work *w)
         return w->device->launch_s + passes_of(w) * moved_bytes(w) / w->device->bandwidth_bytes_per_s;
     const struct sim_efficiency *e =
         l->type == SP_LAYER_CONVOLUTION ? &w->device->convolution : &w->device->fully_connected;
-    return roofline_s(w, computed_flops(w, l->forward_flops), efficiency_of(w, e->forward), moved_bytes(w));
+    return roofline_s(w, computed_flops(w, l->forward_flops, false), efficiency_of(w, e->forward), moved_bytes(w));
 }
 
 /* Weight gradients, and the input's unless that is the network's. Elementwise layers read one tensor more than forward.
@@ -111,10 +112,10 @@ static double backward_s(const struct work *w)
     }
     const struct sim_efficiency *e =
         l->type == SP_LAYER_CONVOLUTION ? &w->device->convolution : &w->device->fully_connected;
-    double seconds = roofline_s(w, computed_flops(w, l->backward_weight_flops), efficiency_of(w, e->backward_weight),
-                                moved_bytes(w));
+    double seconds = roofline_s(w, computed_flops(w, l->backward_weight_flops, false),
+                                efficiency_of(w, e->backward_weight), moved_bytes(w));
     if (l->inputs[0] != 0)
-        seconds += roofline_s(w, computed_flops(w, l->backward_input_flops), efficiency_of(w, e->backward_input),
+        seconds += roofline_s(w, computed_flops(w, l->backward_input_flops, true), efficiency_of(w, e->backward_input),
                               moved_bytes(w));
     return seconds;
 }
