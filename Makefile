@@ -60,6 +60,18 @@ check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe)
 	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; exit $$status
 .PHONY: check-only
 
+# The main job: one schedule, simulated and really run, on real data; predicted beside measured, with pictures.
+demo: deps
+	@$(MAKE) --no-print-directory demo-only
+demo-only: $B/stalepipe
+	$B/stalepipe compare experiments/quickstart.yaml
+	$B/stalepipe report runs/quickstart
+.PHONY: demo-only
+
+bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
+	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
+	@tests/bench/speedup $B/stalepipe
+
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
