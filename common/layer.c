@@ -32,11 +32,28 @@ sp_status sp_layer_window(struct sp_layer *layer, struct sp_error *err)
         return sp_reject(err, layer->mark,
                          "%s: kernel %d, stride %d, pad %d: kernel and stride are 1 or more, pad 0 to kernel - 1",
                          layer->name, s->kernel, s->stride, s->pad);
-    if (layer->in.h + 2 * s->pad < s->kernel || layer->in.w + 2 * s->pad < s->kernel)
+    int64_t height = (int64_t)layer->in.h + 2 * (int64_t)s->pad, width = (int64_t)layer->in.w + 2 * (int64_t)s->pad;
+    if (height < s->kernel || width < s->kernel)
         return sp_reject(err, layer->mark, "%s: a %dx%d window does not fit into %dx%d with padding %d", layer->name,
                          s->kernel, s->kernel, layer->in.h, layer->in.w, s->pad);
-    layer->out.h = (layer->in.h + 2 * s->pad - s->kernel) / s->stride + 1;
-    layer->out.w = (layer->in.w + 2 * s->pad - s->kernel) / s->stride + 1;
+    height = (height - s->kernel) / s->stride + 1;
+    width = (width - s->kernel) / s->stride + 1;
+    if ((double)layer->out.c * (double)height * (double)width > SP_ELEMENTS_LIMIT)
+        return sp_reject(err, layer->mark, "%s: an output of %dx%lldx%lld is over the limit of %d elements",
+                         layer->name, layer->out.c, (long long)height, (long long)width, SP_ELEMENTS_LIMIT);
+    layer->out.h = (int)height;
+    layer->out.w = (int)width;
+    return SP_OK;
+}
+
+sp_status sp_layer_weights(struct sp_layer *layer, int64_t inputs, struct sp_error *err)
+{
+    const struct sp_layer_settings *s = &layer->settings;
+    if ((double)inputs * s->filters > SP_ELEMENTS_LIMIT)
+        return sp_reject(err, layer->mark, "%s: %d times %lld weights are over the limit of %d", layer->name,
+                         s->filters, (long long)inputs, SP_ELEMENTS_LIMIT);
+    layer->parameters[SP_PARAMETER_WEIGHT] = inputs * s->filters;
+    layer->parameters[SP_PARAMETER_BIAS] = s->bias ? s->filters : 0;
     return SP_OK;
 }
 

@@ -6,8 +6,8 @@
 static sp_status infer(struct sp_layer *layer, const struct sp_shape *input_shapes, struct sp_error *err)
 {
     (void)input_shapes;
-    SP_TRY(sp_layer_window(layer, err));
     layer->out.c = layer->in.c;
+    SP_TRY(sp_layer_window(layer, err));
     double window = (double)layer->settings.kernel * layer->settings.kernel;
     layer->forward_flops = layer->backward_input_flops = window * (double)sp_shape_elements(layer->out);
     return SP_OK;

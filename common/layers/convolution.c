@@ -9,11 +9,10 @@ static sp_status infer(struct sp_layer *layer, const struct sp_shape *input_shap
     const struct sp_layer_settings *s = &layer->settings;
     if (s->filters < 1)
         return sp_reject(err, layer->mark, "%s: filters must be 1 or more, not %d", layer->name, s->filters);
-    SP_TRY(sp_layer_window(layer, err));
     layer->out.c = s->filters;
+    SP_TRY(sp_layer_window(layer, err));
     int64_t window = (int64_t)layer->in.c * s->kernel * s->kernel;
-    layer->parameters[SP_PARAMETER_WEIGHT] = s->filters * window;
-    layer->parameters[SP_PARAMETER_BIAS] = s->bias ? s->filters : 0;
+    SP_TRY(sp_layer_weights(layer, window, err));
     double products = 2.0 * (double)window * (double)sp_shape_elements(layer->out);
     layer->forward_flops = layer->backward_input_flops = layer->backward_weight_flops = products;
     return SP_OK;

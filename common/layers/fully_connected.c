@@ -6,12 +6,12 @@
 static sp_status infer(struct sp_layer *layer, const struct sp_shape *input_shapes, struct sp_error *err)
 {
     (void)input_shapes;
-    int64_t outputs = layer->settings.filters, inputs = sp_shape_elements(layer->in);
+    int outputs = layer->settings.filters;
+    int64_t inputs = sp_shape_elements(layer->in);
     if (outputs < 1)
-        return sp_reject(err, layer->mark, "%s: outputs must be 1 or more, not %lld", layer->name, (long long)outputs);
-    layer->out = (struct sp_shape){(int)outputs, 1, 1};
-    layer->parameters[SP_PARAMETER_WEIGHT] = inputs * outputs;
-    layer->parameters[SP_PARAMETER_BIAS] = layer->settings.bias ? outputs : 0;
+        return sp_reject(err, layer->mark, "%s: outputs must be 1 or more, not %d", layer->name, outputs);
+    layer->out = (struct sp_shape){outputs, 1, 1};
+    SP_TRY(sp_layer_weights(layer, inputs, err));
     double products = 2.0 * (double)inputs * (double)outputs;
     layer->forward_flops = layer->backward_input_flops = layer->backward_weight_flops = products;
     return SP_OK;

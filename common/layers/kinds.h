@@ -8,8 +8,15 @@ extern const struct sp_layer_kind sp_layer_convolution, sp_layer_batch_norm, sp_
     sp_layer_average_pool, sp_layer_global_average_pool, sp_layer_lrn, sp_layer_dropout, sp_layer_fully_connected,
     sp_layer_add, sp_layer_flatten, sp_layer_softmax_cross_entropy;
 
-/* Sets out's height and width for a window over in; rejects settings that do not fit. */
+/* A sample of a tensor, and a parameter, have at most this many elements, so that an int can count them. */
+#define SP_ELEMENTS_LIMIT INT32_MAX
+
+/* Sets out's height and width for a window over in; out.c is set before. Rejects settings that do not fit and outputs
+ * over the limit. */
 sp_status sp_layer_window(struct sp_layer *layer, struct sp_error *err);
+
+/* Sets the parameters of settings.filters outputs that each weigh `inputs` values; rejects more than the limit. */
+sp_status sp_layer_weights(struct sp_layer *layer, int64_t inputs, struct sp_error *err);
 
 /* The output is as the input; `forward` and `backward` operations an element. */
 void sp_layer_same_shape(struct sp_layer *layer, double forward, double backward);

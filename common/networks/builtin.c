@@ -24,7 +24,7 @@ const char *sp_network_builtin_help(void)
 static int number_after(const char *text, const char *name)
 {
     size_t length = strlen(name), digits = 0;
-    if (strncmp(text, name, length) != 0)
+    if (strncmp(text, name, length) != 0 || text[length] == '0')
         return 0;
     digits = strspn(text + length, "0123456789");
     return digits > 0 && digits < 6 && text[length + digits] == '\0' ? atoi(text + length) : 0;
@@ -40,21 +40,23 @@ static sp_status unknown(const char *name, struct sp_mark mark, struct sp_error 
                      sp_network_builtin_help());
 }
 
-sp_status sp_network_builtin(const char *name, struct sp_mark mark, struct sp_builder *builder)
+void sp_network_builtin(const char *name, struct sp_builder *builder)
 {
+    struct sp_mark mark = builder->mark;
     for (int b = 0; b < BUILTINS; b++) {
         int number = builtins[b].numbered ? number_after(name, builtins[b].name) : 0;
         if (number == 0 && (builtins[b].numbered || strcmp(name, builtins[b].name) != 0))
             continue;
         if (builtins[b].numbered && (number < 8 || number % 6 != 2)) {
             int below = number < 8 ? 8 : number - (number - 2) % 6;
-            return sp_reject(builder->err, mark,
-                             "network: no \"%s\": a resnet has 6n+2 layers; nearest: resnet%d, resnet%d", name, below,
-                             below + 6);
+            builder->status = sp_reject(builder->err, mark,
+                                        "network: no \"%s\": a resnet has 6n+2 layers; nearest: resnet%d, resnet%d",
+                                        name, below, below + 6);
+            return;
         }
         int scores = builtins[b].build(builder, number);
         sp_builder_plain(builder, SP_LAYER_SOFTMAX_CROSS_ENTROPY, scores);
-        return builder->status;
+        return;
     }
-    return unknown(name, mark, builder->err);
+    builder->status = unknown(name, mark, builder->err);
 }

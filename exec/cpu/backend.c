@@ -24,8 +24,8 @@ static const struct cpu_kind *const kinds[SP_LAYER_TYPE_COUNT] = {
     [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &cpu_plain,
 };
 
-/* The library compiles for as many threads as it finds when it compiles, and some primitives (batch norm) are far slower
- * when fewer run them. */
+/* The library compiles for as many threads as it finds when it compiles, and some primitives (batch norm) are far
+ * slower when fewer run them. */
 static sp_status create(int threads, void **context, struct sp_error *err)
 {
     omp_set_num_threads(threads);
