@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 enum { SIDE = 28, PIXELS = SIDE * SIDE, CLASSES = 10, IMAGES_MAGIC = 0x803, LABELS_MAGIC = 0x801, MOST = 10000000 };
@@ -31,8 +32,10 @@ static sp_status read_file(const char *path, struct sp_mark mark, uint32_t magic
     errno = 0;
     gzFile file = gzopen(path, "rb");
     if (!file)
-        return sp_reject(err, mark, "cannot open \"%s\": %s; expected a gzipped IDX file", path,
-                         errno ? strerror(errno) : "out of memory");
+        return sp_reject(err, mark,
+                         "cannot open \"%s\": %s; expected an IDX file, gzipped or plain; Debian has fashion-mnist in "
+                         "dataset-fashion-mnist",
+                         path, errno ? strerror(errno) : "out of memory");
     sp_status status = SP_OK;
     if (gzread(file, header, size) != (int)size)
         status = sp_reject(err, mark, "\"%s\" is truncated or corrupt: no IDX header of %u bytes", path, size);
@@ -93,17 +96,27 @@ static void close_idx(struct exec_dataset *set)
     set->self = NULL;
 }
 
+/* DIR/SPLIT-KIND.gz or, where there is none, DIR/SPLIT-KIND; zlib reads both. The caller frees. */
+static char *find_file(const char *dir, int split, const char *kind)
+{
+    char *path = sp_format("%s/%s-%s.gz", dir, split_names[split], kind);
+    char *plain = sp_format("%s/%s-%s", dir, split_names[split], kind);
+    bool use_plain = access(path, F_OK) != 0 && access(plain, F_OK) == 0;
+    free(use_plain ? path : plain);
+    return use_plain ? plain : path;
+}
+
 static sp_status read_split(const char *dir, struct sp_mark mark, int split, struct exec_dataset *out,
                             struct sp_error *err)
 {
     struct idx *self = out->self;
     int64_t labels = 0;
-    char *path = sp_format("%s/%s-images-idx3-ubyte.gz", dir, split_names[split]);
+    char *path = find_file(dir, split, "images-idx3-ubyte");
     sp_status status = read_file(path, mark, IMAGES_MAGIC, PIXELS, &out->samples[split], &self->images[split], err);
     free(path);
     if (status != SP_OK)
         return status;
-    path = sp_format("%s/%s-labels-idx1-ubyte.gz", dir, split_names[split]);
+    path = find_file(dir, split, "labels-idx1-ubyte");
     status = read_file(path, mark, LABELS_MAGIC, 1, &labels, &self->labels[split], err);
     if (status == SP_OK && labels != out->samples[split])
         status = sp_reject(err, mark, "\"%s\" has %lld labels, expected %lld as there are images", path,

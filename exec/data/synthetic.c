@@ -58,7 +58,7 @@ sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct e
     out->shape = config->shape;
     out->classes = config->classes;
     out->samples[EXEC_TRAIN] = config->samples;
-    out->samples[EXEC_TEST] = config->samples / 5 > 0 ? config->samples / 5 : 1;
+    out->samples[EXEC_TEST] = config->samples / 6 > 0 ? config->samples / 6 : 1;
     for (int c = 0; c < 4; c++)
         out->deviation[c] = 1.0f;
     out->self = self;
