@@ -8,7 +8,12 @@ PACKAGES := yaml-0.1 jansson zlib
 comma := ,
 FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
     $(if $(SAN),-fsanitize=$(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN)) -fno-omit-frame-pointer -DSP_DEBUG=1)
-LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lgomp -lm -lpthread
+# ONEDNN=PREFIX builds against another oneDNN (2.6 or 3.x) than the system's.
+ifdef ONEDNN
+FLAGS += -isystem $(ONEDNN)/include
+LDFLAGS += -L$(ONEDNN)/lib -Wl,-rpath,$(ONEDNN)/lib
+endif
+LIBS := $(LDFLAGS) $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lgomp -lm -lpthread
 
 SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
     exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c))
@@ -26,7 +31,14 @@ Q = @
 endif
 
 .PHONY: all demo check bench deps clean format FORCE
-all: $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a)
+# What was found, once a build. This version computes with oneDNN alone.
+summary:
+	@printf 'oneDNN %s; CUDA %s; MPI %s\n' \
+	    "$$(printf '#include <oneapi/dnnl/dnnl_version.h>\nDNNL_VERSION_MAJOR.DNNL_VERSION_MINOR\n' | $(CC) $(FLAGS) -E -P - 2>/dev/null | tail -1 | tr -d ' ')" \
+	    "$$(command -v nvcc >/dev/null && echo 'found, no backend uses it' || echo 'not found')" \
+	    "$$(command -v mpicc >/dev/null && echo 'found, no transport uses it' || echo 'not found')"
+.PHONY: summary
+all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a)
 
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS)

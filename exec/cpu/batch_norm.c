@@ -39,7 +39,8 @@ static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
     cpu_op_argument(&it->backward_data, DNNL_ARG_VARIANCE, &channel);
     cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_SCALE, &channel);
     cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_SHIFT, &channel);
-    cpu_op_argument(&it->backward_data, DNNL_ARG_SHIFT, &channel); /* version 2.6 insists, and does not read it */
+    if (cpu_batch_norm_backward_takes_shift())
+        cpu_op_argument(&it->backward_data, DNNL_ARG_SHIFT, &channel);
     cpu_take_scratchpad(it, SP_PASS_FORWARD, &it->forward);
     cpu_take_scratchpad(it, SP_PASS_EVALUATE, &it->evaluate);
     cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_data);

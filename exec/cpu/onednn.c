@@ -133,6 +133,11 @@ static bool is_empty(const dnnl_memory_desc_t *md)
 
 #endif
 
+bool cpu_batch_norm_backward_takes_shift(void)
+{
+    return !VERSION_3;
+}
+
 sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int count, enum cpu_layout layout,
                       struct cpu_md *out, struct sp_error *err)
 {

@@ -69,6 +69,10 @@ sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, con
 sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
                                   const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
                                   struct sp_error *err);
+/* Version 2 insists on the shift as an argument of batch norm's backward, which does not read it; version 3 refuses it.
+ */
+bool cpu_batch_norm_backward_takes_shift(void);
+
 sp_status cpu_relu_forward(struct cpu_library *library, const struct cpu_md *data, dnnl_primitive_desc_t *out,
                            struct sp_error *err);
 sp_status cpu_relu_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,

@@ -1,0 +1,74 @@
+# loss.gp - training loss, test loss and test accuracy against the minibatches trained on.
+#
+#   gnuplot -e "folder='runs/x'; out='x.svg'" plots/loss.gp
+#
+# Variables: window (minibatches that the training loss is averaged over, back from each).
+script = 'loss'
+needs = 'losses.csv'
+if (!exists("plots")) plots = 'plots'
+load plots.'/style.gp'
+
+losses = where[sides].'/losses.csv'
+metrics = where[sides].'/metrics.csv'
+wrong = wrong_with(losses, 'minibatch,loss', '1 2', 1)
+tests = 0 # evaluations
+if (wrong eq '' && is_there(metrics)) {
+    metrics_header = 'epoch,minibatch,time_s,loss,test_loss,accuracy'
+    tests = int(system('grep -c "" '.quoted(metrics))) - 1
+    wrong = tests == 0 ? '' : wrong_with(metrics, metrics_header, '2 5 6', 1)
+}
+if (wrong ne '') {
+    print wrong
+    exit status 1
+}
+
+finite(x) = x > -1e300 && x < 1e300
+highest = 0
+stats losses skip 1 using (finite($2) ? $2 : 0) nooutput
+highest = STATS_max
+stats losses skip 1 using (finite($2) ? 1 : 0) nooutput
+if (STATS_sum == 0) {
+    print losses.': no finite loss in it'
+    exit status 1
+}
+stats losses skip 1 using 1 nooutput
+trained = STATS_max + 1
+if (!exists("window")) window = int(trained / 40)
+window = window < 1 ? 1 : int(window)
+tested = 0 # evaluations with an accuracy
+if (tests > 0) {
+    stats metrics skip 1 using (finite($6) ? 1 : 0) nooutput
+    tested = STATS_sum
+}
+
+# The mean of the last `window` losses, of fewer at the start; starts anew after a loss that is not finite.
+array ring[window]
+begun = 0
+total = 0.0
+mean(x) = !finite(x) ? (begun = 0, total = 0.0, NaN) : \
+    (at = begun % window + 1, total = total + x - (begun < window ? 0 : ring[at]), ring[at] = x, begun = begun + 1, \
+     total / (begun < window ? begun : window))
+
+width = 900
+height = 520
+load plots.'/terminal.gp'
+set title heading('loss and accuracy') noenhanced
+set xrange [0 : trained * 1.02]
+set yrange [0 : ]
+set xlabel 'minibatches trained on' textcolor rgb dark
+set ylabel 'loss (cross-entropy)' textcolor rgb dark
+set grid ytics back lt 1 lc rgb 0xDDDDDD lw 0.6
+set bmargin 5.5
+set key at screen 0.5, screen 0.045 center center horizontal reverse Left samplen 2.5 width -2
+if (tested) {
+    set border 11
+    set y2range [0:100]
+    set y2tics 0, 20, 100 out textcolor rgb dark
+    set y2label 'test accuracy, %' textcolor rgb dark
+}
+smoothed = window > 1 ? sprintf('training loss, mean of %d', window) : 'training loss'
+plot losses skip 1 using ($1 + 1):(window > 1 && finite($2) ? $2 : NaN) with points pt 7 ps 0.25 lc rgb color_predicted notitle, \
+     losses skip 1 using ($1 + 1):(mean($2)) with lines lw 2 lc rgb blue title smoothed, \
+     for [i = 1 : tested > 0] metrics skip 1 using 2:5 with linespoints lw 2 pt 7 ps 0.8 lc rgb orange title 'test loss', \
+     for [i = 1 : tested > 0] metrics skip 1 using 2:(100 * $6) axes x1y2 with linespoints lw 2 dt (6, 3) pt 5 ps 0.8 \
+         lc rgb green title 'test accuracy (right)'

@@ -1,0 +1,85 @@
+# style.gp - what the pictures share: palette, terminal, the two sides of a comparison, and checks of the data.
+#
+# A script sets `script` (its name), `width` and `height` may follow from the data, so it loads this file first, then
+# checks its files, then says @terminal and draws. Variables a caller may set: folder (required), out, plots, font.
+
+if (!exists("folder")) {
+    print "which folder? gnuplot -e \"folder='runs/x'; out='x.svg'\" plots/".script.".gp"
+    exit status 1
+}
+if (!exists("out")) out = folder.'/'.script.'.svg'
+if (!exists("font")) font = 'DejaVu Sans'
+set encoding utf8
+set datafile separator ','
+
+# Okabe and Ito's colours, which differ in lightness too.
+blue = 0x0072B2; orange = 0xE69F00; green = 0x009E73; pink = 0xCC79A7; sky = 0x56B4E9; vermilion = 0xD55E00
+yellow = 0xF0E442; pale = 0xE9E9E9; grey = 0x8A8A8A; dark = 0x333333
+color_predicted = 0x9CC9E3
+color_measured = 0x1F5A8C
+
+# --- shell ------------------------------------------------------------------------------------------------------------
+
+quoted(text) = "'".text."'"
+is_there(path) = system('test -r '.quoted(path).' && echo yes') eq 'yes'
+
+# What is wrong with a CSV file, as one line; '' if nothing is. `header` is how its first line begins, `numbers` the
+# columns that hold numbers ("nan", "inf" and "" count as such where `gaps` is 1).
+csv_program = ' \
+    function wrong(text) { if (!said) print text; said = 1; exit } \
+    { sub(/\r$/, "") } \
+    NR == 1 { if (index($0, header) != 1) wrong("the first line is not \"" header "\""); columns = NF; next } \
+    NF != columns { wrong("line " NR " has " NF " of " columns " columns") } \
+    { for (i = 1; i <= count; i++) { \
+          x = $(column[i]); \
+          if (x !~ /^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$/ && !(gaps && x ~ /^([-+]?(nan|inf))?$/)) \
+              wrong("line " NR ", column " column[i] ": \"" substr(x, 1, 20) "\" is not a number") } } \
+    BEGIN { count = split(numbers, column, " ") } \
+    END { if (!said && NR < 2) print (NR ? "no rows below the header" : "the file is empty") }'
+csv_complaint(path, header, numbers, gaps) = system(sprintf("LC_ALL=C awk -F, -v header='%s' -v numbers='%s' -v gaps=%d ", \
+    header, numbers, gaps).quoted(csv_program).' '.quoted(path).' 2>&1 | head -n 1')
+wrong_with(path, header, numbers, gaps) = is_there(path) ? \
+    ((wrong_text = csv_complaint(path, header, numbers, gaps)) eq '' ? '' : path.': '.wrong_text) : path.': no such file'
+
+# The first string of that key in a JSON file of ours, which has a key a line; '' if there is none.
+json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/p' ", key).quoted(path).' 2>/dev/null | head -n 1')
+
+# --- the two sides ----------------------------------------------------------------------------------------------------
+
+# find_sides: sides, label[1..2] ("predicted", "measured") and where[1..2], the folders that hold `needs`.
+array label[2]
+array where[2]
+sides = 0
+do for [side in "predicted measured"] {
+    if (is_there(folder.'/'.side.'/'.needs)) {
+        sides = sides + 1
+        label[sides] = side
+        where[sides] = folder.'/'.side
+    }
+}
+if (sides == 0) {
+    sides = 1
+    label[1] = is_there(folder.'/losses.csv') ? 'measured' : 'predicted'
+    where[1] = folder
+}
+is_comparison = sides == 2
+
+name = json_text(where[1].'/summary.json', 'name')
+if (name eq '') name = system('basename '.quoted(folder))
+about = json_text(where[1].'/summary.json', 'network')
+schedule = json_text(where[1].'/summary.json', 'schedule')
+if (schedule ne '') about = about.', '.schedule
+heading(what) = name.(about eq '' ? '' : ' ('.about.')').': '.what
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+
+# Draws `width` x `height` (pixels at 100 per inch) into `out`, by its ending.
+ending = out[strlen(out) - 3 : strlen(out)]
+if (ending ne '.svg' && ending ne '.png' && ending ne '.pdf') {
+    print out.': the picture must end in .svg, .png or .pdf'
+    exit status 1
+}
+if (system('test -w "$(dirname '.quoted(out).')" && echo yes') ne 'yes') {
+    print out.': cannot write there'
+    exit status 1
+}
