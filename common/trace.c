@@ -63,6 +63,15 @@ void sp_trace_add(struct sp_trace *trace, int lane_index, const struct sp_span *
         lane->spans[lane->count++] = *span;
 }
 
+double sp_trace_evaluation_s(const struct sp_trace *trace)
+{
+    double most = 0;
+    for (int d = 0; d < trace->device_count; d++)
+        if (trace->lanes[d].total.seconds[SP_SPAN_EVALUATE] > most)
+            most = trace->lanes[d].total.seconds[SP_SPAN_EVALUATE];
+    return most;
+}
+
 double sp_trace_busy_s(const struct sp_trace *trace, int device)
 {
     const double *seconds = trace->lanes[device].total.seconds;

@@ -55,6 +55,9 @@ sp_status sp_trace_create(int device_count, int link_count, int64_t spans_per_la
 void sp_trace_destroy(struct sp_trace **trace);
 void sp_trace_add(struct sp_trace *trace, int lane, const struct sp_span *span);
 
+/* Seconds of evaluation on the device that has most of it: what the time of a training loop has beside training. */
+double sp_trace_evaluation_s(const struct sp_trace *trace);
+
 /* Busy seconds of a device: F, B, U and evaluation. */
 double sp_trace_busy_s(const struct sp_trace *trace, int device);
 

@@ -8,11 +8,11 @@ if (devices > 256) {
     print csv(sides).': more than 256 devices'
     exit status 1
 }
-slots = devices < 3 ? 3 : devices # a lone bar is not as wide as the page
-width = slots > 8 ? 1300 : 260 + 130 * slots
+slots = devices < 4 ? 4 : devices # a lone bar is not as wide as the page
+width = slots > 8 ? 1460 : 260 + 150 * slots
 height = 520
-bar = is_comparison ? 0.38 : 0.55
-shift(s) = is_comparison ? (s - 1.5) * 0.4 : 0
+bar = is_comparison ? 0.41 : 0.55
+shift(s) = is_comparison ? (s - 1.5) * 0.43 : 0
 device_axis = "set xrange [(devices - slots) / 2.0 - 0.6 : (devices + slots) / 2.0 - 0.4]; \
     set xtics scale 0 ('' -10); \
     set for [d = 0 : devices - 1] xtics add (sprintf(devices > 10 ? '%d' : 'device %d', d) d); \

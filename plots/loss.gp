@@ -2,7 +2,7 @@
 #
 #   gnuplot -e "folder='runs/x'; out='x.svg'" plots/loss.gp
 #
-# Variables: window (minibatches that the training loss is averaged over, back from each).
+# Variables: window (how many minibatches the training loss is averaged over).
 script = 'loss'
 needs = 'losses.csv'
 if (!exists("plots")) plots = 'plots'
@@ -41,7 +41,8 @@ if (tests > 0) {
     tested = STATS_sum
 }
 
-# The mean of the last `window` losses, of fewer at the start; starts anew after a loss that is not finite.
+# The mean of the last `window` losses, of fewer at the start; starts anew after a loss that is not finite. It is drawn
+# at the middle of those that it is of.
 array ring[window]
 begun = 0
 total = 0.0
@@ -68,7 +69,8 @@ if (tested) {
 }
 smoothed = window > 1 ? sprintf('training loss, mean of %d', window) : 'training loss'
 plot losses skip 1 using ($1 + 1):(window > 1 && finite($2) ? $2 : NaN) with points pt 7 ps 0.25 lc rgb color_predicted notitle, \
-     losses skip 1 using ($1 + 1):(mean($2)) with lines lw 2 lc rgb blue title smoothed, \
+     losses skip 1 using (smooth = mean($2), $1 + 1 - (begun < window ? begun - 1 : window - 1) / 2.0): \
+         (smooth) with lines lw 2 lc rgb blue title smoothed, \
      for [i = 1 : tested > 0] metrics skip 1 using 2:5 with linespoints lw 2 pt 7 ps 0.8 lc rgb orange title 'test loss', \
      for [i = 1 : tested > 0] metrics skip 1 using 2:(100 * $6) axes x1y2 with linespoints lw 2 dt (6, 3) pt 5 ps 0.8 \
          lc rgb green title 'test accuracy (right)'

@@ -41,7 +41,7 @@ if (!(highest > 0)) {
 
 load plots.'/terminal.gp'
 @device_axis
-set title heading('memory of each device at its peak') noenhanced
+set title heading('peak memory of each device') noenhanced
 set yrange [0 : 1.1 * highest / MiB]
 set ylabel 'memory, MiB' textcolor rgb dark
 set key outside right center vertical invert reverse Left samplen 1.5
@@ -54,10 +54,11 @@ if (is_comparison) {
         do for [s = 1:sides] {
             side = devices > 6 ? substr(label[s], 1, 4).'.' : label[s]
             set label 1 + 2 * d + s side at first d + shift(s), graph 0 center \
-                offset 0, -0.7 font size(0.8 * points) textcolor rgb grey
+                offset 0, -0.7 font size(0.75 * points) textcolor rgb grey
         }
     }
     set xtics offset 0, -0.8
+    set bmargin 4
 }
 plot for [k = first_kind:last_kind] for [s = 1:sides] csv(s) skip 1 using ($1 + shift(s)):(0): \
          ($1 + shift(s) - bar / 2):($1 + shift(s) + bar / 2):(below(k - 1)):(below(k) - seam(below(k) - below(k - 1))) with boxxyerror \

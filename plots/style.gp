@@ -1,13 +1,18 @@
 # style.gp - what the pictures share: palette, terminal, the two sides of a comparison, and checks of the data.
 #
-# A script sets `script` (its name), `width` and `height` may follow from the data, so it loads this file first, then
-# checks its files, then says @terminal and draws. Variables a caller may set: folder (required), out, plots, font.
+# A script sets `script` (its name) and `needs` (its file), loads this one, checks its files with wrong_with(), sets
+# `width` and `height`, loads terminal.gp, and draws. What it cannot draw it says in one line, and exits with status 1
+# before `out` is touched. Variables of the caller: folder (required), out, plots (where the scripts are), font.
 
 if (!exists("folder")) {
     print "which folder? gnuplot -e \"folder='runs/x'; out='x.svg'\" plots/".script.".gp"
     exit status 1
 }
 if (!exists("out")) out = folder.'/'.script.'.svg'
+if (strstrt(folder.out, "'")) {
+    print folder.', '.out.": no quotes in these names, please"
+    exit status 1
+}
 if (!exists("font")) font = 'DejaVu Sans'
 set encoding utf8
 set datafile separator ','
@@ -46,7 +51,7 @@ json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/
 
 # --- the two sides ----------------------------------------------------------------------------------------------------
 
-# find_sides: sides, label[1..2] ("predicted", "measured") and where[1..2], the folders that hold `needs`.
+# `sides`, label[1..2] ("predicted", "measured") and where[1..2], the folders that hold `needs`.
 array label[2]
 array where[2]
 sides = 0
@@ -73,7 +78,6 @@ heading(what) = name.(about eq '' ? '' : ' ('.about.')').': '.what
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
 
-# Draws `width` x `height` (pixels at 100 per inch) into `out`, by its ending.
 ending = out[strlen(out) - 3 : strlen(out)]
 if (ending ne '.svg' && ending ne '.png' && ending ne '.pdf') {
     print out.': the picture must end in .svg, .png or .pdf'

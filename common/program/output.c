@@ -144,3 +144,14 @@ sp_status program_write_run(const char *folder, const struct program_setup *setu
     }
     return status;
 }
+
+sp_status program_leave_run(const struct program *program, const struct program_setup *setup,
+                            const struct program_result *result, struct sp_error *err)
+{
+    char *folder = program_folder(program, setup);
+    sp_status status = program_write_run(folder, setup, result, err);
+    if (status == SP_OK && !program->quiet)
+        fprintf(stderr, "written to %s\n", folder);
+    free(folder);
+    return status;
+}

@@ -61,6 +61,9 @@ void program_result_fini(struct program_result *result);
  * metrics.csv and losses.csv. */
 sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
                             struct sp_error *err);
+/* The same into program_folder, named on stderr. */
+sp_status program_leave_run(const struct program *program, const struct program_setup *setup,
+                            const struct program_result *result, struct sp_error *err);
 sp_status program_write_json(const char *path, json_t *object, struct sp_error *err);
 
 /* runs/NAME or what -o says; the caller frees. */

@@ -36,16 +36,6 @@ static sp_status simulate_baseline(const struct program_setup *setup, double *ti
     return status;
 }
 
-/* Time that the plan spends on evaluation, on its busiest device: the baseline has none, so the speedup leaves it out.
- */
-static double evaluation_s(const struct sp_trace *trace)
-{
-    double most = 0;
-    for (int d = 0; d < trace->device_count; d++)
-        most = fmax(most, trace->lanes[d].total.seconds[SP_SPAN_EVALUATE]);
-    return most;
-}
-
 sp_status program_simulate(const struct program_setup *setup, struct program_result *result, struct sp_error *err)
 {
     const struct sp_experiment *experiment = setup->experiment;
@@ -60,7 +50,8 @@ sp_status program_simulate(const struct program_setup *setup, struct program_res
     *result = (struct program_result){.trace = run.trace};
     sp_summary_init(&result->summary, experiment->name, setup->plan, experiment->pipeline.cuts,
                     experiment->pipeline.cut_count, setup->memory, setup->analysis, run.trace, run.time_s);
-    result->summary.speedup = baseline_s / (run.time_s - evaluation_s(run.trace));
+    /* The baseline does not evaluate, so the speedup leaves that out. */
+    result->summary.speedup = baseline_s / (run.time_s - sp_trace_evaluation_s(run.trace));
     return SP_OK;
 }
 
@@ -95,13 +86,8 @@ sp_status program_sim(const struct program *program, struct sp_error *err)
     sp_status status = program_setup_init(&setup, program, SP_PLAN_SIMULATE, err);
     if (status == SP_OK)
         status = program_simulate(&setup, &result, err);
-    if (status == SP_OK) {
-        char *folder = program_folder(program, &setup);
-        status = program_write_run(folder, &setup, &result, err);
-        if (status == SP_OK && !program->quiet)
-            fprintf(stderr, "written to %s\n", folder);
-        free(folder);
-    }
+    if (status == SP_OK)
+        status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK && program->json)
         program_print_json(sp_summary_json(&result.summary));
     else if (status == SP_OK)

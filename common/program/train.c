@@ -128,10 +128,7 @@ static sp_status run_all(const struct program *program, const struct program_set
         status = exec_trainer_run(trainer, err);
     if (status == SP_OK) {
         fill_result(setup, trainer, result);
-        double evaluation_s = 0;
-        for (int d = 0; d < result->trace->device_count; d++)
-            evaluation_s = fmax(evaluation_s, result->trace->lanes[d].total.seconds[SP_SPAN_EVALUATE]);
-        result->summary.speedup = baseline_s / (result->summary.time_s - evaluation_s);
+        result->summary.speedup = baseline_s / (result->summary.time_s - sp_trace_evaluation_s(result->trace));
     }
     exec_trainer_destroy(&trainer);
     return status;
@@ -173,13 +170,8 @@ sp_status program_do_train(const struct program *program, struct sp_error *err)
     sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
     if (status == SP_OK)
         status = program_train(program, &setup, program->baseline, &result, err);
-    if (status == SP_OK) {
-        char *folder = program_folder(program, &setup);
-        status = program_write_run(folder, &setup, &result, err);
-        if (status == SP_OK && !program->quiet)
-            fprintf(stderr, "written to %s\n", folder);
-        free(folder);
-    }
+    if (status == SP_OK)
+        status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK && program->json)
         program_print_json(sp_summary_json(&result.summary));
     else if (status == SP_OK)
