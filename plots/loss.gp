@@ -10,42 +10,33 @@ load plots.'/style.gp'
 
 losses = where[sides].'/losses.csv'
 metrics = where[sides].'/metrics.csv'
-wrong = wrong_with(losses, 'minibatch,loss', '1 2', 1)
-tests = 0 # evaluations
-if (wrong eq '' && is_there(metrics)) {
-    metrics_header = 'epoch,minibatch,time_s,loss,test_loss,accuracy'
-    tests = int(system('grep -c "" '.quoted(metrics))) - 1
-    wrong = tests == 0 ? '' : wrong_with(metrics, metrics_header, '2 5 6', 1)
+finite_rows(path) = int(system('grep -c "[0-9][[:space:]]*$" '.quoted(path).' 2>/dev/null')) # by the last column
+wrong = wrong_with(losses, 'minibatch,loss', '1', '2', 1)
+tested = wrong eq '' && is_there(metrics) ? finite_rows(metrics) : 0
+if (tested) {
+    wrong = wrong_with(metrics, 'epoch,minibatch,time_s,loss,test_loss,accuracy', '2', '5 6', 1)
+}
+if (wrong eq '' && finite_rows(losses) == 0) {
+    wrong = losses.': no finite loss in it'
 }
 if (wrong ne '') {
     print wrong
     exit status 1
 }
 
-finite(x) = x > -1e300 && x < 1e300
-highest = 0
-stats losses skip 1 using (finite($2) ? $2 : 0) nooutput
-highest = STATS_max
-stats losses skip 1 using (finite($2) ? 1 : 0) nooutput
-if (STATS_sum == 0) {
-    print losses.': no finite loss in it'
-    exit status 1
-}
 stats losses skip 1 using 1 nooutput
 trained = STATS_max + 1
-if (!exists("window")) window = int(trained / 40)
+if (!exists("window")) window = int(finite_rows(losses) / 40)
 window = window < 1 ? 1 : int(window)
-tested = 0 # evaluations with an accuracy
-if (tests > 0) {
-    stats metrics skip 1 using (finite($6) ? 1 : 0) nooutput
-    tested = STATS_sum
-}
+stats losses skip 1 using 2 nooutput
+highest = STATS_max
 
 # The mean of the last `window` losses, of fewer at the start; starts anew after a loss that is not finite. It is drawn
 # at the middle of those that it is of.
 array ring[window]
 begun = 0
 total = 0.0
+finite(x) = x > -1e300 && x < 1e300
 mean(x) = !finite(x) ? (begun = 0, total = 0.0, NaN) : \
     (at = begun % window + 1, total = total + x - (begun < window ? 0 : ring[at]), ring[at] = x, begun = begun + 1, \
      total / (begun < window ? begun : window))
@@ -55,7 +46,7 @@ height = 520
 load plots.'/terminal.gp'
 set title heading('loss and accuracy') noenhanced
 set xrange [0 : trained * 1.02]
-set yrange [0 : ]
+set yrange [0 : (highest > 0 ? 1.04 * highest : 1)]
 set xlabel 'minibatches trained on' textcolor rgb dark
 set ylabel 'loss (cross-entropy)' textcolor rgb dark
 set grid ytics back lt 1 lc rgb 0xDDDDDD lw 0.6
@@ -68,9 +59,14 @@ if (tested) {
     set y2label 'test accuracy, %' textcolor rgb dark
 }
 smoothed = window > 1 ? sprintf('training loss, mean of %d', window) : 'training loss'
-plot losses skip 1 using ($1 + 1):(window > 1 && finite($2) ? $2 : NaN) with points pt 7 ps 0.25 lc rgb color_predicted notitle, \
-     losses skip 1 using (smooth = mean($2), $1 + 1 - (begun < window ? begun - 1 : window - 1) / 2.0): \
-         (smooth) with lines lw 2 lc rgb blue title smoothed, \
-     for [i = 1 : tested > 0] metrics skip 1 using 2:5 with linespoints lw 2 pt 7 ps 0.8 lc rgb orange title 'test loss', \
-     for [i = 1 : tested > 0] metrics skip 1 using 2:(100 * $6) axes x1y2 with linespoints lw 2 dt (6, 3) pt 5 ps 0.8 \
-         lc rgb green title 'test accuracy (right)'
+training = "losses skip 1 using ($1 + 1):(window > 1 ? $2 : NaN) with points pt 7 ps 0.25 lc rgb color_predicted notitle, \
+    losses skip 1 using (smooth = mean($2), $1 + 1 - (begun < window ? begun - 1 : window - 1) / 2.0):(smooth) \
+    with linespoints lw 2 pt 7 ps (trained > 1 ? 0 : 0.8) lc rgb blue title smoothed"
+if (tested) {
+    plot @training, \
+         metrics skip 1 using 2:5 with linespoints lw 2 pt 7 ps 0.8 lc rgb orange title 'test loss', \
+         metrics skip 1 using 2:(100 * $6) axes x1y2 with linespoints lw 2 dt (6, 3) pt 5 ps 0.8 lc rgb green \
+             title 'test accuracy (right)'
+} else {
+    plot @training
+}

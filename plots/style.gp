@@ -28,23 +28,27 @@ color_measured = 0x1F5A8C
 quoted(text) = "'".text."'"
 is_there(path) = system('test -r '.quoted(path).' && echo yes') eq 'yes'
 
-# What is wrong with a CSV file, as one line; '' if nothing is. `header` is how its first line begins, `numbers` the
-# columns that hold numbers ("nan", "inf" and "" count as such where `gaps` is 1).
+# What is wrong with a CSV file, as one line; '' if nothing is. `header` is how its first line begins, `counts` and
+# `reals` the columns that hold numbers, from 0 the ones, below 1e100 the others. `gaps` 1: a real may be nan, inf or ''.
 csv_program = ' \
     function wrong(text) { if (!said) print text; said = 1; exit } \
+    function is_number(x) { return x ~ /^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$/ && x < 1e100 && x > -1e100 } \
+    function bad(c, what) { wrong("line " NR ", column " c ": \"" substr($c, 1, 20) "\" is not " what) } \
+    BEGIN { count_count = split(counts, count, " "); real_count = split(reals, real, " ") } \
     { sub(/\r$/, "") } \
+    /[\001-\010\013-\037]/ { wrong("line " NR " is not text") } \
     NR == 1 { if (index($0, header) != 1) wrong("the first line is not \"" header "\""); columns = NF; next } \
     NF != columns { wrong("line " NR " has " NF " of " columns " columns") } \
-    { for (i = 1; i <= count; i++) { \
-          x = $(column[i]); \
-          if (x !~ /^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$/ && !(gaps && x ~ /^([-+]?(nan|inf))?$/)) \
-              wrong("line " NR ", column " column[i] ": \"" substr(x, 1, 20) "\" is not a number") } } \
-    BEGIN { count = split(numbers, column, " ") } \
+    { for (i = 1; i <= count_count; i++) \
+          if ($(count[i]) !~ /^[0-9]+$/ || length($(count[i])) > 15) bad(count[i], "a count"); \
+      for (i = 1; i <= real_count; i++) \
+          if (!is_number($(real[i])) && !(gaps && $(real[i]) ~ /^([-+]?(nan|inf))?$/)) bad(real[i], "a number") } \
     END { if (!said && NR < 2) print (NR ? "no rows below the header" : "the file is empty") }'
-csv_complaint(path, header, numbers, gaps) = system(sprintf("LC_ALL=C awk -F, -v header='%s' -v numbers='%s' -v gaps=%d ", \
-    header, numbers, gaps).quoted(csv_program).' '.quoted(path).' 2>&1 | head -n 1')
-wrong_with(path, header, numbers, gaps) = is_there(path) ? \
-    ((wrong_text = csv_complaint(path, header, numbers, gaps)) eq '' ? '' : path.': '.wrong_text) : path.': no such file'
+csv_complaint(path, header, counts, reals, gaps) = \
+    system(sprintf("LC_ALL=C tr '\\000' '\\001' < '%s' | LC_ALL=C awk -F, -v header='%s' ", path, header). \
+           sprintf("-v counts='%s' -v reals='%s' -v gaps=%d ", counts, reals, gaps).quoted(csv_program).' 2>&1 | head -n 1')
+wrong_with(path, header, counts, reals, gaps) = !is_there(path) ? path.': no such file' : \
+    (wrong_text = csv_complaint(path, header, counts, reals, gaps)) eq '' ? '' : path.': '.wrong_text
 
 # The first string of that key in a JSON file of ours, which has a key a line; '' if there is none.
 json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/p' ", key).quoted(path).' 2>/dev/null | head -n 1')

@@ -9,7 +9,7 @@ load plots.'/style.gp'
 csv(s) = where[s].'/'.needs
 header = 'device,utilization,busy_s,peak_bytes,'
 do for [s = 1:sides] {
-    wrong = wrong_with(csv(s), header, '1 2 3', 0)
+    wrong = wrong_with(csv(s), header, '1', '2 3', 0)
     if (wrong ne '') {
         print wrong
         exit status 1
