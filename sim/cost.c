@@ -28,7 +28,7 @@ void sim_cost_destroy(struct sim_cost **cost)
 {
     if (*cost == NULL)
         return;
-    for (int b = 0; b < (*cost)->bus_count; b++)
+    for (int b = 0; (*cost)->bus_names != NULL && b < (*cost)->bus_count; b++)
         free((*cost)->bus_names[b]);
     free((*cost)->bus_names);
     free((*cost)->stages);
