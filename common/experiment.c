@@ -188,6 +188,7 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
     for (int o = 0; o < sp_option_count; o++)
         if (sp_options[o].type == SP_OPTION_TEXT)
             free(*(char **)((char *)e + sp_options[o].offset));
+    free(e->name);
     free(e->network.builtin);
     free(e->network.file);
     free(e->pipeline.cuts);

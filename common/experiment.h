@@ -37,7 +37,7 @@ struct sp_experiment {
     struct {
         char *set;             /* fashion-mnist, mnist, cifar10, synthetic */
         char *dir;             /* auto or a folder */
-        char *augment;         /* none */
+        char *augment;         /* none, crop-flip */
         struct sp_shape shape; /* synthetic, as is the rest */
         int classes;
         int64_t samples; /* for training; a sixth as many for testing */

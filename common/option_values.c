@@ -60,6 +60,22 @@ static void replace(char **text, const char *by)
     *text = sp_strdup(by);
 }
 
+sp_status sp_read_name(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    if (value->kind != SP_YAML_SCALAR || value->text[0] == '\0')
+        return expected(err, value, "name", "a text");
+    if (strchr(value->text, '/') != NULL || value->text[0] == '.')
+        return sp_reject(err, value->mark, "name: \"%s\" cannot name a folder: no \"/\" and no \".\" at the start",
+                         value->text);
+    replace(&experiment->name, value->text);
+    return SP_OK;
+}
+
+void sp_write_name(const struct sp_experiment *experiment, FILE *out)
+{
+    sp_write_text(experiment->name, out);
+}
+
 sp_status sp_read_network(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
 {
     const struct sp_yaml *file = sp_yaml_get(value, "file");

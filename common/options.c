@@ -15,14 +15,15 @@
 static const double most = 1e12;
 
 const struct sp_option sp_options[] = {
-    {"name", TEXT(name, NULL), "experiment", "names the run's folder", NULL, NULL},
+    {"name", OTHER, "experiment", "names the run's folder", sp_read_name, sp_write_name},
     {"network", OTHER, "lenet5", "lenet5, alexnet, vgg16, resnetN (N = 6n+2), or {file: net.yaml}", sp_read_network,
      sp_write_network},
     {"data.set", TEXT(data.set, "fashion-mnist, mnist, cifar10, synthetic"), "fashion-mnist", "the data set", NULL,
      NULL},
-    {"data.dir", TEXT(data.dir, NULL), "auto", "folder of its files; auto: where Debian's package puts them", NULL,
-     NULL},
-    {"data.augment", TEXT(data.augment, "none"), "none", "none", NULL, NULL},
+    {"data.dir", TEXT(data.dir, NULL), "auto",
+     "folder of its files; auto: in $STALEPIPE_DATA, the cache folder or Debian's", NULL, NULL},
+    {"data.augment", TEXT(data.augment, "none, crop-flip"), "none",
+     "crop-flip: 4 pixels of padding, a random crop, a flip half of the time", NULL, NULL},
     {"data.shape", OTHER, "[1, 28, 28]", "synthetic: [channels, height, width]", sp_read_data_shape,
      sp_write_data_shape},
     {"data.classes", INT(data.classes, 2, 100000), "10", "synthetic: classes", NULL, NULL},

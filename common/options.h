@@ -50,6 +50,7 @@ sp_status sp_reject_word(struct sp_error *err, struct sp_mark mark, const char *
                          const char *words);
 
 /* The readers and writers of the values with a shape of their own (common/option_values.c). */
+sp_status sp_read_name(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_network(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_data_shape(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_cuts(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
@@ -61,6 +62,7 @@ sp_status sp_read_cost_transfers(struct sp_experiment *, const struct sp_yaml *,
 sp_status sp_read_phases(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_plan(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_sweep(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
+void sp_write_name(const struct sp_experiment *, FILE *);
 void sp_write_network(const struct sp_experiment *, FILE *);
 void sp_write_data_shape(const struct sp_experiment *, FILE *);
 void sp_write_cuts(const struct sp_experiment *, FILE *);

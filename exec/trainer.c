@@ -153,6 +153,7 @@ static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
         .batch = plan->batch,
         .end = plan->minibatches,
         .shuffle = true,
+        .augment = run->config.augment,
         .seed = run->config.seed,
         .ahead = plan->in_flight[0] + 3,
     };
@@ -164,7 +165,7 @@ static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
         config.split = EXEC_TEST;
         config.batch = sp_plan_microbatch_size(plan, p);
         config.end = count;
-        config.shuffle = false;
+        config.shuffle = config.augment = false;
         config.ahead = 2 * plan->stage_count + 2;
         SP_TRY(exec_loader_create(&config, &run->test_loaders[p], err));
     }

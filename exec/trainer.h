@@ -36,6 +36,7 @@ struct exec_trainer_config {
     int threads; /* of the compute library, per device */
     bool pin;    /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
     struct exec_sgd sgd;
+    bool augment; /* crop and flip the training images */
     uint64_t seed;
     int64_t spans_per_lane; /* kept in the trace */
     void (*progress)(void *self,

@@ -110,6 +110,8 @@ static const struct wrong wrong_to_read[] = {
     {"a: 1\na: 2\n", 2, 1, "key \"a\" stands here twice"},
     {"train: {batch: 1\n", 2, 1, "not YAML"},
     {"train:\n\tbatch: 1\n", 2, 1, "not YAML"},
+    {"name: a/b\n", 1, 7, "name: \"a/b\" cannot name a folder"},
+    {"name: ..\n", 1, 7, "cannot name a folder"},
     {"name: &a x\nnetwork: *a\n", 2, 10, "YAML aliases"},
     {"name: x\n---\nname: y\n", 2, 1, "a second document"},
     {"train: {batch: abc}\n", 1, 16, "train.batch: expected a whole number, found \"abc\""},

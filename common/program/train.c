@@ -37,6 +37,7 @@ static struct exec_trainer_config configure(const struct program *program, const
                                    .momentum = (float)experiment->train.momentum,
                                    .weight_decay = (float)experiment->train.weight_decay,
                                    .nesterov = experiment->train.nesterov};
+    config.augment = strcmp(experiment->data.augment, "crop-flip") == 0;
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;
     config.stop = &program_stop;
@@ -59,7 +60,16 @@ static sp_status open_data(const struct program_setup *setup, struct exec_datase
         .seed = (uint64_t)experiment->train.seed,
         .mark = sp_experiment_mark(experiment, "data.dir"),
     };
-    return exec_dataset_open(&config, data, err);
+    struct sp_data_shape known;
+    SP_TRY(sp_experiment_data_shape(experiment, &known, err));
+    SP_TRY(exec_dataset_open(&config, data, err));
+    int64_t train = (*data)->samples[EXEC_TRAIN], test = (*data)->samples[EXEC_TEST];
+    if (train == known.train_samples && test == known.test_samples)
+        return SP_OK;
+    exec_dataset_close(data);
+    return sp_reject(err, config.mark, "data.dir: %lld training and %lld test samples there; %s has %lld and %lld",
+                     (long long)train, (long long)test, config.set, (long long)known.train_samples,
+                     (long long)known.test_samples);
 }
 
 static void fill_result(const struct program_setup *setup, struct exec_trainer *trainer, struct program_result *result)

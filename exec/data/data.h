@@ -28,7 +28,7 @@ struct exec_dataset {
 };
 
 struct exec_dataset_config {
-    const char *set;       /* "fashion-mnist", "mnist", "synthetic" */
+    const char *set;       /* "fashion-mnist", "mnist", "cifar10", "synthetic" */
     const char *dir;       /* a folder, or "auto" */
     int64_t samples;       /* synthetic */
     struct sp_shape shape; /* synthetic */
@@ -67,6 +67,7 @@ struct exec_loader_config {
     int64_t first,
         end; /* numbers of the batches handed out: TRAIN by minibatch; TEST wraps every ceil(samples / batch) */
     bool shuffle;
+    bool augment; /* crop and flip, by the sample's position in the stream */
     uint64_t seed;
     int ahead;
 };

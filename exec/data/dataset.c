@@ -8,6 +8,7 @@
 const struct exec_dataset_kind exec_dataset_kinds[] = {
     {"fashion-mnist", "28 x 28 grey, 10 classes, 60000 + 10000", exec_fashion_mnist_open},
     {"mnist", "28 x 28 grey, 10 classes, 60000 + 10000", exec_mnist_open},
+    {"cifar10", "32 x 32 colour, 10 classes, 50000 + 10000", exec_cifar10_open},
     {"synthetic", "a random pattern per class, under noise", exec_synthetic_open},
     {NULL, NULL, NULL}};
 

@@ -132,8 +132,8 @@ static sp_status read_split(const char *dir, struct sp_mark mark, int split, str
 static sp_status open_idx(const char *name, const struct exec_dataset_config *config, struct exec_dataset *out,
                           struct sp_error *err)
 {
-    bool automatic = !config->dir || strcmp(config->dir, "auto") == 0;
-    char *dir = automatic ? sp_format("/usr/share/datasets/%s", name) : sp_strdup(config->dir);
+    char *dir;
+    SP_TRY(exec_dataset_folder(config, name, &dir, err));
     out->name = name;
     out->shape = (struct sp_shape){1, SIDE, SIDE};
     out->classes = CLASSES;

@@ -1,6 +1,7 @@
 /* loader.c - the thread that prepares minibatches ahead, in a ring. */
 #include "common/alloc.h"
 #include "common/random.h"
+#include "exec/data/augment.h"
 #include "exec/data/data.h"
 
 #include <pthread.h>
@@ -20,6 +21,7 @@ struct exec_loader {
     struct exec_loader_config config;
     int64_t elements;
     struct slot *slots;
+    float *plain;                /* a sample before augmentation */
     int64_t *order, order_epoch; /* the permutation of one epoch */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -69,6 +71,24 @@ static int64_t pick(struct exec_loader *loader, int64_t number, int row)
     return loader->order[position % n];
 }
 
+/* Row `row` of batch `number`. */
+static void prepare(struct exec_loader *loader, struct slot *slot, int64_t number, int row)
+{
+    const struct exec_loader_config *config = &loader->config;
+    const struct exec_dataset *set = config->set;
+    float *pixels = slot->pixels + row * loader->elements;
+    int64_t index = pick(loader, number, row);
+    if (index < 0) {
+        slot->labels[row] = -1;
+        memset(pixels, 0, (size_t)loader->elements * sizeof *pixels);
+    } else if (config->augment) {
+        slot->labels[row] = set->sample(set, config->split, index, loader->plain);
+        exec_crop_flip(set->shape, config->seed, (uint64_t)(number * config->batch + row), loader->plain, pixels);
+    } else {
+        slot->labels[row] = set->sample(set, config->split, index, pixels);
+    }
+}
+
 static void *work(void *argument)
 {
     struct exec_loader *loader = argument;
@@ -82,13 +102,8 @@ static void *work(void *argument)
         pthread_mutex_unlock(&loader->mutex);
         if (cancelled)
             break;
-        for (int row = 0; row < config->batch; row++) {
-            float *pixels = slot->pixels + row * loader->elements;
-            int64_t index = pick(loader, number, row);
-            slot->labels[row] = index < 0 ? -1 : config->set->sample(config->set, config->split, index, pixels);
-            if (index < 0)
-                memset(pixels, 0, (size_t)loader->elements * sizeof *pixels);
-        }
+        for (int row = 0; row < config->batch; row++)
+            prepare(loader, slot, number, row);
         pthread_mutex_lock(&loader->mutex);
         slot->number = number;
         slot->released = 0;
@@ -108,6 +123,7 @@ static void free_loader(struct exec_loader *loader)
     pthread_mutex_destroy(&loader->mutex);
     free(loader->slots);
     free(loader->order);
+    free(loader->plain);
     free(loader);
 }
 
@@ -120,6 +136,7 @@ sp_status exec_loader_create(const struct exec_loader_config *config, struct exe
     loader->elements = sp_shape_elements(config->set->shape);
     loader->slots = sp_calloc((size_t)loader->config.ahead, sizeof *loader->slots);
     loader->order = sp_calloc((size_t)config->set->samples[config->split], sizeof *loader->order);
+    loader->plain = sp_calloc((size_t)loader->elements, sizeof *loader->plain);
     loader->order_epoch = -1;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
