@@ -26,6 +26,9 @@ struct sp_cursor {
     int64_t evaluate_tick;         /* of the next evaluation in this phase; -1: none */
     int64_t evaluate_left;         /* evaluation forwards of this device still to come in the running evaluation */
     int64_t evaluations_done;
+    bool gates;
+    struct sp_stage_program gate_clock; /* the first stage's, run ahead to find the gates */
+    int64_t gate_tick, gate_minibatch;  /* of the next gate in this phase; tick -1: none */
 };
 
 /*
@@ -48,6 +51,21 @@ static void find_evaluation(struct sp_cursor *cursor)
     }
 }
 
+/* A gate comes behind the tick of the first stage's update, where a schedule that flushes has nothing in flight. */
+static void find_gate(struct sp_cursor *cursor)
+{
+    const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
+    struct sp_program_step step;
+    cursor->gate_tick = -1;
+    while (cursor->gates && cursor->gate_tick < 0 && sp_stage_program_peek(&cursor->gate_clock, &step)) {
+        sp_stage_program_advance(&cursor->gate_clock);
+        if (step.kind != SP_INSTR_UPDATE)
+            continue;
+        cursor->gate_tick = step.tick;
+        cursor->gate_minibatch = phase->first_minibatch + step.q / phase->microbatches;
+    }
+}
+
 static void open_phase(struct sp_cursor *cursor)
 {
     const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
@@ -59,6 +77,15 @@ static void open_phase(struct sp_cursor *cursor)
     sp_stage_program_fini(&cursor->clock);
     sp_stage_program_init(&cursor->clock, phase, cursor->plan->stage_count, cursor->plan->stage_count - 1, 0);
     find_evaluation(cursor);
+    sp_stage_program_fini(&cursor->gate_clock);
+    sp_stage_program_init(&cursor->gate_clock, phase, cursor->plan->stage_count, 0, 0);
+    find_gate(cursor);
+}
+
+void sp_cursor_show_gates(struct sp_cursor *cursor)
+{
+    cursor->gates = true;
+    find_gate(cursor);
 }
 
 struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
@@ -86,6 +113,7 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
     for (int s = 0; s < (*cursor)->stage_count; s++)
         sp_stage_program_fini(&(*cursor)->programs[s]);
     sp_stage_program_fini(&(*cursor)->clock);
+    sp_stage_program_fini(&(*cursor)->gate_clock);
     free((*cursor)->programs);
     free((*cursor)->stages);
     free(*cursor);
@@ -227,6 +255,19 @@ static void begin_evaluation(struct sp_cursor *cursor)
     find_evaluation(cursor);
 }
 
+static void emit_gate(struct sp_cursor *cursor)
+{
+    emit(cursor, (struct sp_instr){.kind = SP_INSTR_GATE,
+                                   .stage = 0,
+                                   .minibatch = cursor->gate_minibatch,
+                                   .microbatch = -1,
+                                   .version = -1,
+                                   .oldest = -1,
+                                   .channel = -1,
+                                   .phase = cursor->phase});
+    find_gate(cursor);
+}
+
 /* The stage whose step has the earliest tick, the first of equals; -1 when the phase is over here. */
 static int earliest(const struct sp_cursor *cursor, int64_t *tick)
 {
@@ -241,6 +282,17 @@ static int earliest(const struct sp_cursor *cursor, int64_t *tick)
     return best;
 }
 
+/* Whether what comes behind tick `after` (-1: nothing) comes before the next step, that of stage s (-1: none). */
+static bool is_due(int64_t after, int s, int64_t tick)
+{
+    return after >= 0 && (s < 0 || tick > after);
+}
+
+static bool is_earlier(int64_t after, int64_t other)
+{
+    return after >= 0 && after < other;
+}
+
 bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
 {
     while (cursor->burst_at == cursor->burst_count) {
@@ -249,8 +301,10 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
         int s = earliest(cursor, &tick);
         if (cursor->evaluate_left > 0) {
             emit_evaluation(cursor);
-        } else if (cursor->evaluate_tick >= 0 && (s < 0 || tick > cursor->evaluate_tick)) {
+        } else if (is_due(cursor->evaluate_tick, s, tick) && !is_earlier(cursor->gate_tick, cursor->evaluate_tick)) {
             begin_evaluation(cursor);
+        } else if (is_due(cursor->gate_tick, s, tick)) {
+            emit_gate(cursor);
         } else if (s >= 0) {
             emit_step(cursor, s);
         } else if (cursor->phase + 1 < cursor->plan->phase_count) {

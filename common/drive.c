@@ -6,6 +6,14 @@
 
 #include <stdlib.h>
 
+static struct sp_cursor *open_cursor(const struct sp_plan *plan, int device, const struct sp_engine *engine)
+{
+    struct sp_cursor *cursor = sp_cursor_create(plan, device);
+    if (engine->gates)
+        sp_cursor_show_gates(cursor);
+    return cursor;
+}
+
 /* Runs one device until it rests or has no more instructions. */
 static sp_status run_device(struct sp_cursor *cursor, int device, const struct sp_engine *engine, void *self,
                             const bool *stop, bool *ended, struct sp_error *err)
@@ -34,7 +42,7 @@ sp_status sp_drive(const struct sp_plan *plan, const struct sp_engine *engine, v
     sp_status status = SP_OK;
     bool ended;
     for (int d = 0; d < count; d++)
-        cursors[d] = sp_cursor_create(plan, d);
+        cursors[d] = open_cursor(plan, d, engine);
     for (int d = 0; d < count && status == SP_OK; d++) {
         status = run_device(cursors[d], d, engine, self, stop, &ended, err);
         left -= status == SP_OK && ended;
@@ -57,7 +65,7 @@ sp_status sp_drive(const struct sp_plan *plan, const struct sp_engine *engine, v
 sp_status sp_drive_device(const struct sp_plan *plan, int device, const struct sp_engine *engine, void *self,
                           struct sp_error *err)
 {
-    struct sp_cursor *cursor = sp_cursor_create(plan, device);
+    struct sp_cursor *cursor = open_cursor(plan, device, engine);
     struct sp_instr instr;
     enum sp_progress progress = SP_DONE;
     sp_status status = SP_OK;

@@ -24,6 +24,8 @@ struct sp_engine {
 
     /* The next device that rests no more, or -1 when no device ever will. NULL: `execute` never says PENDING. */
     int (*next)(void *self);
+
+    bool gates; /* it wants to see SP_INSTR_GATE */
 };
 
 /* Runs all devices of `plan` from the calling thread, to the end. SP_E_DEADLOCK when instructions are left and

@@ -19,7 +19,7 @@ const char *const sp_payload_names[SP_PAYLOAD_COUNT] = {
 
 const char *const sp_instr_kind_names[SP_INSTR_KIND_COUNT] = {
     [SP_INSTR_FORWARD] = "forward", [SP_INSTR_BACKWARD] = "backward", [SP_INSTR_UPDATE] = "update",
-    [SP_INSTR_SEND] = "send",       [SP_INSTR_RECV] = "recv",
+    [SP_INSTR_SEND] = "send",       [SP_INSTR_RECV] = "recv",         [SP_INSTR_GATE] = "gate",
 };
 
 /* The connections that start at a stage, each with what it carries. */
@@ -333,7 +333,7 @@ const char *sp_instr_format(const struct sp_plan *plan, const struct sp_instr *i
                                           [SP_PAYLOAD_WEIGHTS] = "W",
                                           [SP_PAYLOAD_CREDIT] = "CREDIT"};
     int64_t q = instr->minibatch;
-    if (!instr->evaluate && instr->kind != SP_INSTR_UPDATE)
+    if (!instr->evaluate && instr->kind != SP_INSTR_UPDATE && instr->kind != SP_INSTR_GATE)
         q = q * plan->phases[instr->phase].microbatches + instr->microbatch;
     char word[24];
     if (instr->kind == SP_INSTR_SEND || instr->kind == SP_INSTR_RECV)
@@ -341,7 +341,8 @@ const char *sp_instr_format(const struct sp_plan *plan, const struct sp_instr *i
                  instr->evaluate ? "E" : "", letters[plan->channels[instr->channel].payload]);
     else
         snprintf(word, sizeof word, "%s",
-                 instr->evaluate                    ? "E"
+                 instr->kind == SP_INSTR_GATE       ? "GATE"
+                 : instr->evaluate                  ? "E"
                  : instr->kind == SP_INSTR_FORWARD  ? "F"
                  : instr->kind == SP_INSTR_BACKWARD ? "B"
                                                     : "U");

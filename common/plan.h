@@ -21,6 +21,7 @@ enum sp_instr_kind {
     SP_INSTR_UPDATE,   /* optimiser step on a stage's weights */
     SP_INSTR_SEND,     /* post a message; the device goes on at once */
     SP_INSTR_RECV,     /* wait until the message is here */
+    SP_INSTR_GATE,     /* between minibatches: here all devices may be stopped together (sp_cursor_show_gates) */
     SP_INSTR_KIND_COUNT
 };
 
@@ -147,6 +148,11 @@ int sp_plan_channel(const struct sp_plan *plan, enum sp_payload payload, enum sp
  * O(stages on the device * in-flight), for any number of minibatches. */
 struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device);
 void sp_cursor_destroy(struct sp_cursor **cursor);
+
+/* From now on a GATE comes after each minibatch's last update at stage 0, at one tick on all devices: what comes before
+ * it on any device needs nothing that comes after it on another. `minibatch` says after which. Call before the first
+ * sp_cursor_next. */
+void sp_cursor_show_gates(struct sp_cursor *cursor);
 
 /* Moves to the next instruction. False at the end, and then `*instr` is unchanged. Amortised O(log stages on the
  * device). */

@@ -27,7 +27,8 @@ static void add_span(struct exec_run *run, int device, enum sp_span_kind kind, c
                            .kind = kind};
     if (kind == SP_SPAN_WAIT)
         span.payload = run->plan->channels[instr->channel].payload;
-    sp_trace_add(run->trace, device, &span);
+    if (!run->replaying)
+        sp_trace_add(run->trace, device, &span);
 }
 
 static bool is_split(const struct exec_run *run, int stage)
@@ -41,14 +42,17 @@ static sp_status forward(struct exec_run *run, int device, const struct sp_instr
     SP_ASSERT(instr->version == stage->forward_version, "stage %d reads version %" PRId64 ", has %" PRId64,
               instr->stage, instr->version, stage->forward_version);
     double start_s = exec_run_now_s(run);
-    if (instr->evaluate) {
-        SP_TRY(exec_stage_evaluate(run, instr, err));
-        add_span(run, device, SP_SPAN_EVALUATE, instr, start_s);
-        return SP_OK;
+    if (!instr->evaluate) {
+        stage->read[sp_plan_slot(run->plan, instr)] = instr->version;
+        stage->busy[sp_plan_slot(run->plan, instr)] = true;
     }
-    stage->read[sp_plan_slot(run->plan, instr)] = instr->version;
-    SP_TRY(exec_stage_forward(run, instr, err));
-    add_span(run, device, SP_SPAN_FORWARD, instr, start_s);
+    if (run->replaying)
+        exec_stage_skip(run, instr);
+    else if (instr->evaluate)
+        SP_TRY(exec_stage_evaluate(run, instr, err));
+    else
+        SP_TRY(exec_stage_forward(run, instr, err));
+    add_span(run, device, instr->evaluate ? SP_SPAN_EVALUATE : SP_SPAN_FORWARD, instr, start_s);
     return SP_OK;
 }
 
@@ -63,7 +67,9 @@ static sp_status backward(struct exec_run *run, int device, const struct sp_inst
     stage->oldest_forward = read < stage->oldest_forward ? read : stage->oldest_forward;
     stage->oldest_backward = instr->version < stage->oldest_backward ? instr->version : stage->oldest_backward;
     double start_s = exec_run_now_s(run);
-    SP_TRY(exec_stage_backward(run, instr, err));
+    if (!run->replaying)
+        SP_TRY(exec_stage_backward(run, instr, err));
+    stage->busy[sp_plan_slot(run->plan, instr)] = false;
     add_span(run, device, SP_SPAN_BACKWARD, instr, start_s);
     return SP_OK;
 }
@@ -88,7 +94,7 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
     count_staleness(stage);
     double start_s = exec_run_now_s(run);
     size_t bytes = run->memory->parameters[i].block_bytes;
-    if (bytes > 0)
+    if (bytes > 0 && !run->replaying)
         SP_TRY(run->backend->update(run->context, bytes, exec_run_backward_weights(run, i, stage->version),
                                     exec_run_backward_weights(run, i, instr->version),
                                     exec_run_part(run, i, SP_MEMORY_OPTIMIZER, true),
@@ -103,7 +109,7 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
 /* Weights are copied to where the forward device will read this version; all else lies where it is read. */
 static sp_status send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
 {
-    if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS)
+    if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS && !run->replaying)
         SP_TRY(run->backend->copy(run->context, exec_run_forward_weights(run, instr->stage, instr->version),
                                   exec_run_backward_weights(run, instr->stage, instr->version),
                                   run->memory->parameters[instr->stage].block_bytes, err));
@@ -117,11 +123,19 @@ static void received(struct exec_run *run, const struct sp_instr *instr)
         run->stages[instr->stage].forward_version = instr->version;
 }
 
-/* Every instruction but RECV. */
+/* Where no checkpoint can be left behind a run stops at once, else at the next gate; asked twice it always stops at
+ * once. */
+static bool is_stopped(const struct exec_run *run)
+{
+    int stop = run->config.stop != NULL ? (int)*run->config.stop : 0;
+    return stop > (run->config.checkpoint.folder != NULL ? 1 : 0) || atomic_load(&run->failed);
+}
+
+/* Every instruction but RECV and GATE. */
 static sp_status execute(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
 {
     sp_status status;
-    if ((run->config.stop != NULL && *run->config.stop) || atomic_load(&run->failed))
+    if (is_stopped(run))
         return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
     sp_live_begin(&run->live[device], instr);
     switch (instr->kind) {
@@ -145,7 +159,10 @@ static sp_status execute_waiting(void *self, int device, const struct sp_instr *
                                  struct sp_error *err)
 {
     struct exec_run *run = self;
+    bool opened;
     *progress = SP_DONE;
+    if (instr->kind == SP_INSTR_GATE)
+        return exec_gate_pass(run, instr, true, &opened, err);
     if (instr->kind != SP_INSTR_RECV)
         return execute(run, device, instr, err);
     if (!run->transport->poll(run->channels, instr->channel)) {
@@ -162,10 +179,15 @@ static sp_status execute_resting(void *self, int device, const struct sp_instr *
                                  struct sp_error *err)
 {
     struct exec_run *run = self;
+    bool opened = false;
     *progress = SP_DONE;
-    if (instr->kind != SP_INSTR_RECV)
+    if (instr->kind == SP_INSTR_GATE) {
+        SP_TRY(exec_gate_pass(run, instr, false, &opened, err));
+        if (opened)
+            return SP_OK;
+    } else if (instr->kind != SP_INSTR_RECV) {
         return execute(run, device, instr, err);
-    if (run->transport->poll(run->channels, instr->channel)) {
+    } else if (run->transport->poll(run->channels, instr->channel)) {
         received(run, instr);
         return SP_OK;
     }
@@ -176,17 +198,28 @@ static sp_status execute_resting(void *self, int device, const struct sp_instr *
     return SP_OK;
 }
 
+/* Takes what device d rests for, if it is there. */
+static bool ends_rest(struct exec_run *run, int d)
+{
+    const struct sp_instr *instr = &run->resting[d];
+    if (instr->kind == SP_INSTR_GATE)
+        return atomic_load(&run->gate.opened) >= instr->minibatch;
+    if (!run->transport->poll(run->channels, instr->channel))
+        return false;
+    add_span(run, d, SP_SPAN_WAIT, instr, run->resting_since_s[d]);
+    received(run, instr);
+    return true;
+}
+
 static int next_resting(void *self)
 {
     struct exec_run *run = self;
     for (int turn = 0; turn < run->plan->device_count; turn++) {
         int d = run->next_device;
         run->next_device = (d + 1) % run->plan->device_count;
-        if (!run->rests[d] || !run->transport->poll(run->channels, run->resting[d].channel))
+        if (!run->rests[d] || !ends_rest(run, d))
             continue;
         run->rests[d] = false;
-        add_span(run, d, SP_SPAN_WAIT, &run->resting[d], run->resting_since_s[d]);
-        received(run, &run->resting[d]);
         return d;
     }
     return -1;
@@ -196,10 +229,12 @@ const struct sp_engine exec_engine_threads = {
     .name = "exec",
     .execute = execute_waiting,
     .next = NULL,
+    .gates = true,
 };
 
 const struct sp_engine exec_engine_single = {
     .name = "exec",
     .execute = execute_resting,
     .next = next_resting,
+    .gates = true,
 };

@@ -9,9 +9,11 @@
 
 #include "common/engine.h"
 #include "exec/memory.h"
+#include "exec/safetensors.h"
 #include "exec/trainer.h"
 #include "exec/transport.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct exec_stage {
@@ -24,6 +26,27 @@ struct exec_stage {
     int64_t forward_staleness, backward_staleness; /* largest so far */
     /* both, handed over with the slot */
     int64_t *read; /* [slot]: the version that F read */
+    bool *busy;    /* [slot]: a microbatch is between its F and the end of its B */
+};
+
+/* Minibatches that a loader's takers are done with. */
+struct exec_fed {
+    int64_t first_stage, last_stage;
+};
+
+/*
+ * Where all devices can be stopped together: between minibatches (SP_INSTR_GATE). The first device at a gate decides
+ * whether the run pauses there; then each waits, and the last to come does what there is to do.
+ */
+struct exec_gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    atomic_llong decided; /* gates up to this one are decided */
+    atomic_llong pause;   /* the one at which the run pauses, -1: none */
+    atomic_llong opened;  /* the last pause that is over */
+    int arrived;
+    double last_s;   /* time of the last checkpoint, or of the start */
+    int64_t stopped; /* the run ended at this gate, -1: it did not */
 };
 
 /* What the last stage knows of the loss. */
@@ -64,6 +87,11 @@ struct exec_run {
     bool *rests;
     int next_device;
     atomic_bool failed; /* a thread gave up: the others end */
+    struct exec_gate gate;
+    struct exec_safetensors *resume;      /* the checkpoint to continue from, until it is loaded */
+    int64_t resume_gate;                  /* -1: none */
+    bool replaying;                       /* up to resume_gate instructions are counted, not computed */
+    struct exec_fed train_fed, *test_fed; /* [phase] */
 };
 
 /* Seconds since the start of the run. */
@@ -80,6 +108,26 @@ void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind k
 sp_status exec_stage_forward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
 sp_status exec_stage_evaluate(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
 sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+
+/* The same for an instruction that was computed before the run was interrupted: counts what was taken from loaders. */
+void exec_stage_skip(struct exec_run *run, const struct sp_instr *instr);
+
+/* Loaders that go on where the minibatches fed so far end (exec/trainer.c). */
+sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err);
+
+/* The gate (exec/gate.c). `wait`: stops there until all devices have come, else only says in *opened whether the device
+ * may go on now. */
+void exec_gate_init(struct exec_run *run);
+void exec_gate_fini(struct exec_run *run);
+void exec_gate_cancel(struct exec_run *run);
+sp_status exec_gate_pass(struct exec_run *run, const struct sp_instr *gate, bool wait, bool *opened,
+                         struct sp_error *err);
+
+/* Checkpoints (exec/checkpoint.c): open checks that file and run belong together and finds the gate; save and load
+ * while all devices stand at `gate`. */
+sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err);
+sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
+sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
 
 /* The two ways to interpret instructions (exec/engine.c): `self` is the run. */
 extern const struct sp_engine exec_engine_threads; /* a thread per device: waits inside */

@@ -156,12 +156,30 @@ static sp_status take_batch(struct pass *pass, struct exec_batch *batch, struct 
     return SP_OK;
 }
 
+/* Counts a minibatch that a stage is done with; false when it has microbatches to come. */
+static bool count_fed(struct exec_run *run, const struct sp_instr *instr)
+{
+    const struct sp_stage *stage = &run->plan->stages[instr->stage];
+    struct exec_fed *fed = instr->evaluate ? &run->test_fed[instr->phase] : &run->train_fed;
+    if (!instr->evaluate && instr->microbatch != run->plan->phases[instr->phase].microbatches - 1)
+        return false;
+    if (stage->first_layer == 0)
+        fed->first_stage++;
+    if (stage->layer_end == run->plan->network->layer_count)
+        fed->last_stage++;
+    return true;
+}
+
+void exec_stage_skip(struct exec_run *run, const struct sp_instr *instr)
+{
+    (void)count_fed(run, instr);
+}
+
 static void release_batch(struct pass *pass, int times)
 {
     struct exec_run *run = pass->run;
-    const struct sp_phase *phase = &run->plan->phases[pass->instr->phase];
     bool evaluate = pass->kind == SP_PASS_EVALUATE;
-    if (!evaluate && pass->instr->microbatch != phase->microbatches - 1)
+    if (!count_fed(run, pass->instr))
         return;
     struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
     int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);

@@ -125,6 +125,7 @@ static void make_state(struct exec_run *run)
     for (int i = 0; i < plan->stage_count; i++) {
         run->stages[i].oldest_forward = run->stages[i].oldest_backward = INT64_MAX;
         run->stages[i].read = sp_calloc((size_t)plan->in_flight[i], sizeof(int64_t));
+        run->stages[i].busy = sp_calloc((size_t)plan->in_flight[i], sizeof(bool));
     }
     run->live = sp_calloc(devices, sizeof *run->live);
     for (int d = 0; d < plan->device_count; d++)
@@ -135,6 +136,7 @@ static void make_state(struct exec_run *run)
     run->progress.epochs = sp_calloc((size_t)sp_plan_evaluations(plan) + 1, sizeof *run->progress.epochs);
     run->first_evaluation = sp_calloc(phases, sizeof *run->first_evaluation);
     run->test_loaders = sp_calloc(phases, sizeof *run->test_loaders);
+    run->test_fed = sp_calloc(phases, sizeof *run->test_fed);
     for (int p = 0; p + 1 < plan->phase_count; p++) {
         const struct sp_phase *phase = &plan->phases[p];
         run->first_evaluation[p + 1] =
@@ -144,13 +146,15 @@ static void make_state(struct exec_run *run)
 
 /* A minibatch stays in the loader from the first stage's forward to the last one's: as many as may be between, and some
  * ahead. */
-static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
+sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
     struct exec_loader_config config = {
         .set = run->data,
         .split = EXEC_TRAIN,
         .batch = plan->batch,
+        .first = run->train_fed.last_stage,
+        .taken = run->train_fed.first_stage,
         .end = plan->minibatches,
         .shuffle = true,
         .augment = run->config.augment,
@@ -164,6 +168,8 @@ static sp_status make_loaders(struct exec_run *run, struct sp_error *err)
             continue;
         config.split = EXEC_TEST;
         config.batch = sp_plan_microbatch_size(plan, p);
+        config.first = run->test_fed[p].last_stage;
+        config.taken = run->test_fed[p].first_stage;
         config.end = count;
         config.shuffle = config.augment = false;
         config.ahead = 2 * plan->stage_count + 2;
@@ -204,7 +210,8 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
     if (run->progress.losses == NULL)
         return SP_FAIL(err, SP_E_MEMORY, "no memory for the losses of %lld minibatches", (long long)plan->minibatches);
     SP_TRY(sp_trace_create(plan->device_count, 0, run->config.spans_per_lane, &run->trace, err));
-    return exec_initialise(run, err);
+    SP_TRY(exec_initialise(run, err));
+    return run->config.checkpoint.resume != NULL ? exec_checkpoint_open(run, err) : SP_OK;
 }
 
 sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *data,
@@ -217,11 +224,19 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
     run->config = *config;
     run->backend = config->backend;
     run->transport = &exec_transport_threads;
+    run->resume_gate = -1;
     sp_status status = set_up(run, err);
+    exec_gate_init(run);
     if (status != SP_OK)
         exec_trainer_destroy(&trainer);
     *out = trainer;
     return status;
+}
+
+static void free_slots(struct exec_stage *stage)
+{
+    free(stage->read);
+    free(stage->busy);
 }
 
 void exec_trainer_destroy(struct exec_trainer **trainer)
@@ -233,9 +248,10 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     for (int p = 0; run->test_loaders != NULL && p < run->plan->phase_count; p++)
         exec_loader_destroy(&run->test_loaders[p]);
     free(run->test_loaders);
+    free(run->test_fed);
     free(run->first_evaluation);
     for (int i = 0; run->stages != NULL && i < run->plan->stage_count; i++)
-        free(run->stages[i].read);
+        free_slots(&run->stages[i]);
     free(run->stages);
     for (int d = 0; run->live != NULL && d < run->plan->device_count; d++)
         sp_live_fini(&run->live[d]);
@@ -253,6 +269,8 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     sp_memory_plan_destroy(&run->memory);
     destroy_models(run);
     run->backend->destroy(&run->context);
+    exec_safetensors_close(&run->resume);
+    exec_gate_fini(run);
     free(*trainer);
     *trainer = NULL;
 }
@@ -270,7 +288,9 @@ static void stop_all(struct exec_run *run)
 {
     atomic_store(&run->failed, true);
     run->transport->cancel(run->channels);
-    exec_loader_cancel(run->train_loader);
+    exec_gate_cancel(run);
+    if (run->train_loader != NULL)
+        exec_loader_cancel(run->train_loader);
     for (int p = 0; p < run->plan->phase_count; p++)
         if (run->test_loaders[p] != NULL)
             exec_loader_cancel(run->test_loaders[p]);
@@ -349,7 +369,8 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
 {
     struct exec_run *run = &trainer->run;
     SP_ASSERT(run->train_loader == NULL, "a trainer runs once");
-    SP_TRY(make_loaders(run, err));
+    if (!run->replaying) /* else they begin where the checkpoint ends */
+        SP_TRY(exec_run_make_loaders(run, err));
     run->start_s = 0;
     run->start_s = exec_run_now_s(run);
     sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
@@ -399,6 +420,17 @@ void exec_trainer_counted_staleness(const struct exec_trainer *trainer, int stag
 {
     *forward = trainer->run.stages[stage].forward_staleness;
     *backward = trainer->run.stages[stage].backward_staleness;
+}
+
+int64_t exec_trainer_resumed_after(const struct exec_trainer *trainer)
+{
+    return trainer->run.resume_gate + 1;
+}
+
+int64_t exec_trainer_stopped_after(const struct exec_trainer *trainer)
+{
+    int64_t gate = trainer->run.gate.stopped;
+    return gate < 0 ? -1 : gate + 1;
 }
 
 const float *exec_trainer_losses(const struct exec_trainer *trainer)

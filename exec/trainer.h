@@ -11,7 +11,10 @@
 #include "common/summary.h"
 #include "common/trace.h"
 #include "exec/backend.h"
+#include "exec/checkpoint.h"
 #include "exec/data/data.h"
+
+#include <signal.h>
 
 struct exec_trainer;
 
@@ -42,7 +45,10 @@ struct exec_trainer_config {
     void (*progress)(void *self,
                      const struct exec_progress *progress); /* NULL: none; called at most 20 times a second */
     void *progress_self;
-    const volatile bool *stop; /* NULL, or polled: when true the run ends with SP_E_INTERRUPTED */
+    struct exec_checkpoint_config checkpoint;
+    /* NULL, or polled. 1: the run ends with SP_E_INTERRUPTED between two minibatches, behind a checkpoint; 2, or 1
+     * where no checkpoints are kept: at the next instruction. */
+    const volatile sig_atomic_t *stop;
 };
 
 struct exec_trainer_config exec_trainer_config_default(void);
@@ -60,7 +66,8 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
                               struct sp_error *err);
 void exec_trainer_destroy(struct exec_trainer **trainer);
 
-/* Runs the whole plan. */
+/* Runs the whole plan, from the start or from where the checkpoint to resume left it: then the weights, losses and
+ * counts are those of a run that was never interrupted. */
 sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err);
 
 /* What was planned and taken. `counted_bytes` is what the allocator counted per device and kind, `live_peak` the
@@ -84,6 +91,11 @@ sp_status exec_trainer_get_parameter(struct exec_trainer *trainer, int layer, en
                                      struct sp_error *err);
 sp_status exec_trainer_set_parameter(struct exec_trainer *trainer, int layer, enum sp_parameter which, const float *in,
                                      struct sp_error *err);
+
+/* Minibatches after which the run stood when it was resumed or stopped; 0: it started from scratch, -1: it came to its
+ * end. */
+int64_t exec_trainer_resumed_after(const struct exec_trainer *trainer);
+int64_t exec_trainer_stopped_after(const struct exec_trainer *trainer);
 
 /* Training loss (mean over the minibatch) of each minibatch so far, `minibatches` entries. */
 const float *exec_trainer_losses(const struct exec_trainer *trainer);

@@ -41,7 +41,7 @@ static struct sp_plan *make_plan(const struct run_setting *setting, const struct
     return plan;
 }
 
-void run_open(const struct run_setting *setting, struct run *run)
+sp_status run_try_open(const struct run_setting *setting, struct run *run, struct sp_error *failure)
 {
     struct sp_error err = {0};
     bool lenet = strcmp(setting->network, "lenet5") == 0;
@@ -59,7 +59,15 @@ void run_open(const struct run_setting *setting, struct run *run)
     config.backend = setting->backend != NULL ? setting->backend : &exec_ref_backend;
     config.sgd = (struct exec_sgd){.lr = setting->lr, .momentum = setting->momentum, .nesterov = setting->nesterov};
     config.spans_per_lane = 100;
-    if (exec_trainer_create(run->plan, run->data, &config, &run->trainer, &err) != SP_OK)
+    config.checkpoint = setting->checkpoint;
+    config.stop = setting->stop;
+    return exec_trainer_create(run->plan, run->data, &config, &run->trainer, failure);
+}
+
+void run_open(const struct run_setting *setting, struct run *run)
+{
+    struct sp_error err = {0};
+    if (run_try_open(setting, run, &err) != SP_OK)
         fail_msg("%s", err.text);
 }
 

@@ -21,6 +21,8 @@ struct run_setting {
     enum exec_workers workers;
     float lr, momentum;
     bool nesterov;
+    struct exec_checkpoint_config checkpoint;
+    const volatile sig_atomic_t *stop;
 };
 
 struct run {
@@ -32,6 +34,8 @@ struct run {
 
 /* Builds everything; fails the test where that fails. */
 void run_open(const struct run_setting *setting, struct run *run);
+sp_status run_try_open(const struct run_setting *setting, struct run *run,
+                       struct sp_error *err); /* the trainer may fail */
 void run_train(struct run *run);
 void run_close(struct run *run);
 

@@ -66,6 +66,7 @@ struct exec_loader_config {
     int batch;
     int64_t first,
         end; /* numbers of the batches handed out: TRAIN by minibatch; TEST wraps every ceil(samples / batch) */
+    int64_t taken; /* batches below this one have been taken and released by one taker already (a resumed run) */
     bool shuffle;
     bool augment; /* crop and flip, by the sample's position in the stream */
     uint64_t seed;

@@ -106,7 +106,7 @@ static void *work(void *argument)
             prepare(loader, slot, number, row);
         pthread_mutex_lock(&loader->mutex);
         slot->number = number;
-        slot->released = 0;
+        slot->released = number < config->taken ? 1 : 0;
         pthread_cond_broadcast(&loader->changed);
         pthread_mutex_unlock(&loader->mutex);
     }

@@ -1,0 +1,483 @@
+#include "exec/checkpoint.h"
+#include "common/alloc.h"
+#include "common/file.h"
+#include "exec/run.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char format_name[] = "stalepipe-checkpoint-1";
+
+/* Where a tensor of the file lies in memory. */
+enum source { SOURCE_PARAMETER, SOURCE_VELOCITY, SOURCE_HOST };
+
+struct item {
+    enum source source;
+    int stage, layer;
+    enum sp_parameter which;
+    void *at; /* HOST: bytes as they are; else the parameter as stored */
+};
+
+/* The tensors of a checkpoint at a gate. The same list writes and reads. */
+struct list {
+    struct exec_run *run;
+    struct exec_tensor *tensors;
+    struct item *items;
+    int count;
+    struct exec_safetensors *file; /* when reading */
+};
+
+static void add(struct list *list, struct exec_tensor tensor, struct item item)
+{
+    *(struct exec_tensor *)sp_grow((void **)&list->tensors, list->count, sizeof tensor) = tensor;
+    *(struct item *)sp_grow((void **)&list->items, list->count, sizeof item) = item;
+    list->count++;
+}
+
+static void add_bytes(struct list *list, void *at, size_t bytes, const char *name)
+{
+    struct exec_tensor tensor = {.type = EXEC_TENSOR_U8, .dims = 1, .shape = {(int64_t)bytes}};
+    snprintf(tensor.name, sizeof tensor.name, "in_flight.%s", name);
+    if (at != NULL && bytes > 0)
+        add(list, tensor, (struct item){.source = SOURCE_HOST, .at = at});
+}
+
+/* The shape that a parameter has in PyTorch. */
+static struct exec_tensor describe(const struct sp_layer *layer, enum sp_parameter which, const char *prefix)
+{
+    struct exec_tensor tensor = {.type = EXEC_TENSOR_F32, .dims = 1, .shape = {layer->parameters[which]}};
+    bool filter = which == SP_PARAMETER_WEIGHT && layer->type == SP_LAYER_CONVOLUTION;
+    bool matrix = which == SP_PARAMETER_WEIGHT && layer->type == SP_LAYER_FULLY_CONNECTED;
+    snprintf(tensor.name, sizeof tensor.name, "%s%s.%s", prefix, layer->name,
+             which == SP_PARAMETER_WEIGHT ? "weight" : "bias");
+    if (filter || matrix) {
+        tensor.dims = filter ? 4 : 2;
+        tensor.shape[0] = layer->out.c;
+        tensor.shape[1] = layer->parameters[which] / layer->out.c;
+    }
+    if (filter) {
+        tensor.shape[1] = layer->in.c;
+        tensor.shape[2] = tensor.shape[3] = layer->settings.kernel;
+    }
+    return tensor;
+}
+
+static void add_layer(struct list *list, int stage, int l)
+{
+    struct exec_run *run = list->run;
+    const struct sp_layer *layer = &run->plan->network->layers[l];
+    const struct sp_parameter_memory *memory = &run->memory->parameters[stage];
+    int local = l - run->plan->stages[stage].first_layer;
+    char *weights = exec_run_backward_weights(run, stage, run->stages[stage].version);
+    char *velocity = exec_run_part(run, stage, SP_MEMORY_OPTIMIZER, true);
+    for (int p = 0; p < SP_PARAMETER_COUNT; p++) {
+        enum sp_parameter which = (enum sp_parameter)p;
+        size_t offset = memory->offset[local][p];
+        if (layer->parameters[p] == 0)
+            continue;
+        add(list, describe(layer, which, ""), (struct item){SOURCE_PARAMETER, stage, l, which, weights + offset});
+        add(list, describe(layer, which, "optimizer.velocity."),
+            (struct item){SOURCE_VELOCITY, stage, l, which, velocity + offset});
+    }
+    static const char *const statistics[] = {"running_mean", "running_var"};
+    float *state = (float *)(void *)((char *)exec_run_part(run, stage, SP_MEMORY_WEIGHTS, false) + memory->block_bytes +
+                                     memory->state_offset[local]);
+    for (int s = 0; s < 2 && layer->state > 0; s++) {
+        struct exec_tensor tensor = {.type = EXEC_TENSOR_F32, .dims = 1, .shape = {layer->state / 2}};
+        snprintf(tensor.name, sizeof tensor.name, "%s.%s", layer->name, statistics[s]);
+        add(list, tensor, (struct item){.source = SOURCE_HOST, .at = state + s * layer->state / 2});
+    }
+}
+
+/* Whether memory holds more than the newest weights: minibatches between forward and backward, weights on two
+ * devices. */
+static bool has_more(const struct exec_run *run)
+{
+    for (int i = 0; i < run->plan->stage_count; i++) {
+        if (run->plan->stages[i].forward_device != run->plan->stages[i].backward_device)
+            return true;
+        for (int slot = 0; slot < run->plan->in_flight[i]; slot++)
+            if (run->stages[i].busy[slot])
+                return true;
+    }
+    return false;
+}
+
+static void add_in_flight(struct list *list, int phase)
+{
+    static const enum sp_memory_kind kinds[] = {SP_MEMORY_WEIGHTS, SP_MEMORY_VERSIONS, SP_MEMORY_GRADIENTS,
+                                                SP_MEMORY_BOUNDARY};
+    struct exec_run *run = list->run;
+    const struct sp_plan *plan = run->plan;
+    char name[64];
+    for (int d = 0; d < plan->device_count; d++)
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+            snprintf(name, sizeof name, "device%d.%s", d, sp_memory_kind_names[kinds[k]]);
+            add_bytes(list, run->blocks.blocks[d][kinds[k]], run->memory->bytes[d][kinds[k]], name);
+        }
+    for (int i = 0; i < plan->stage_count; i++)
+        for (int slot = 0; slot < plan->in_flight[i]; slot++) {
+            size_t bytes = run->memory->stages[phase * plan->stage_count + i].slot_bytes;
+            char *slots = exec_run_part(run, i, SP_MEMORY_ACTIVATIONS, false);
+            if (!run->stages[i].busy[slot])
+                continue;
+            snprintf(name, sizeof name, "stage%d.slot%d", i, slot);
+            add_bytes(list, slots == NULL ? NULL : slots + (size_t)slot * bytes, bytes, name);
+        }
+}
+
+static void add_losses(struct list *list, int64_t gate)
+{
+    const struct sp_plan *plan = list->run->plan;
+    int64_t ahead = gate + 1 + plan->in_flight[0]; /* the last stage may have seen some more */
+    int64_t count = ahead < plan->minibatches ? ahead : plan->minibatches;
+    struct exec_tensor tensor = {.name = "losses", .type = EXEC_TENSOR_F32, .dims = 1, .shape = {count}};
+    add(list, tensor, (struct item){.source = SOURCE_HOST, .at = list->run->progress.losses});
+}
+
+static void list_init(struct list *list, struct exec_run *run, const struct sp_instr *gate)
+{
+    *list = (struct list){.run = run};
+    for (int i = 0; i < run->plan->stage_count; i++)
+        for (int l = run->plan->stages[i].first_layer; l < run->plan->stages[i].layer_end; l++)
+            add_layer(list, i, l);
+    add_losses(list, gate->minibatch);
+    if (has_more(run))
+        add_in_flight(list, gate->phase);
+}
+
+static void list_fini(struct list *list)
+{
+    free(list->tensors);
+    free(list->items);
+}
+
+static sp_status write_tensor(void *self, int t, struct exec_tensor_sink *sink, struct sp_error *err)
+{
+    struct list *list = self;
+    const struct item *item = &list->items[t];
+    size_t bytes = exec_tensor_bytes(&list->tensors[t]);
+    if (item->source == SOURCE_HOST) {
+        exec_tensor_sink_write(sink, item->at, bytes);
+        return SP_OK;
+    }
+    float *plain = sp_alloc(bytes);
+    sp_status status =
+        list->run->backend->export_parameter(list->run->models[0], item->layer, item->which, item->at, plain, err);
+    if (status == SP_OK)
+        exec_tensor_sink_write(sink, plain, bytes);
+    free(plain);
+    return status;
+}
+
+static sp_status read_tensor(struct list *list, int t, struct sp_error *err)
+{
+    const struct item *item = &list->items[t];
+    size_t bytes = exec_tensor_bytes(&list->tensors[t]);
+    if (item->source == SOURCE_HOST)
+        return exec_safetensors_read(list->file, &list->tensors[t], item->at, err);
+    float *plain = sp_alloc(bytes);
+    sp_status status = exec_safetensors_read(list->file, &list->tensors[t], plain, err);
+    if (status == SP_OK)
+        status =
+            list->run->backend->import_parameter(list->run->models[0], item->layer, item->which, plain, item->at, err);
+    free(plain);
+    return status;
+}
+
+/* What is counted while training and does not follow from the instructions. */
+static json_t *progress_json(const struct exec_run *run)
+{
+    const struct exec_progress_state *p = &run->progress;
+    json_t *epochs = json_array(), *lanes = json_array();
+    for (int e = 0; e < p->epoch_count; e++) {
+        const struct sp_epoch_summary *epoch = &p->epochs[e];
+        json_array_append_new(epochs,
+                              json_pack("{s:i, s:I, s:f, s:f, s:f, s:f}", "epoch", epoch->epoch, "minibatch",
+                                        (json_int_t)epoch->minibatch, "loss", epoch->loss, "accuracy", epoch->accuracy,
+                                        "test_loss", epoch->test_loss, "time_s", epoch->time_s));
+    }
+    for (int d = 0; d < run->trace->device_count; d++) {
+        const struct sp_lane_total *total = &run->trace->lanes[d].total;
+        json_t *seconds = json_array(), *waits = json_array(), *counts = json_array();
+        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++) {
+            json_array_append_new(seconds, json_real(total->seconds[k]));
+            json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
+        }
+        for (int k = 0; k < SP_PAYLOAD_COUNT; k++)
+            json_array_append_new(waits, json_real(total->wait_s[k]));
+        json_array_append_new(lanes,
+                              json_pack("{s:o, s:o, s:o}", "seconds", seconds, "count", counts, "wait_s", waits));
+    }
+    return json_pack("{s:f, s:I, s:I, s:I, s:o, s:o}", "elapsed_s", exec_run_now_s(run), "done", (json_int_t)p->done,
+                     "correct_since", (json_int_t)p->correct_since, "loss_from", (json_int_t)p->loss_from, "epochs",
+                     epochs, "devices", lanes);
+}
+
+static double real_at(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static int64_t integer_at(const json_t *object, const char *key)
+{
+    return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+static void restore_progress(struct exec_run *run, const json_t *json)
+{
+    struct exec_progress_state *p = &run->progress;
+    const json_t *epochs = json_object_get(json, "epochs"), *lanes = json_object_get(json, "devices");
+    int most = (int)sp_plan_evaluations(run->plan);
+    p->done = integer_at(json, "done");
+    p->correct_since = integer_at(json, "correct_since");
+    p->loss_from = integer_at(json, "loss_from");
+    p->epoch_count = (int)json_array_size(epochs) < most ? (int)json_array_size(epochs) : most;
+    for (int e = 0; e < p->epoch_count; e++) {
+        const json_t *one = json_array_get(epochs, (size_t)e);
+        p->epochs[e] = (struct sp_epoch_summary){.epoch = (int)integer_at(one, "epoch"),
+                                                 .minibatch = integer_at(one, "minibatch"),
+                                                 .loss = real_at(one, "loss"),
+                                                 .accuracy = real_at(one, "accuracy"),
+                                                 .test_loss = real_at(one, "test_loss"),
+                                                 .time_s = real_at(one, "time_s")};
+    }
+    for (int d = 0; d < run->trace->device_count; d++) {
+        const json_t *lane = json_array_get(lanes, (size_t)d);
+        struct sp_lane_total *total = &run->trace->lanes[d].total;
+        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++) {
+            total->seconds[k] = json_number_value(json_array_get(json_object_get(lane, "seconds"), (size_t)k));
+            total->count[k] = json_integer_value(json_array_get(json_object_get(lane, "count"), (size_t)k));
+        }
+        for (int k = 0; k < SP_PAYLOAD_COUNT; k++)
+            total->wait_s[k] = json_number_value(json_array_get(json_object_get(lane, "wait_s"), (size_t)k));
+    }
+    double elapsed_s = real_at(json, "elapsed_s");
+    run->start_s += exec_run_now_s(run) - elapsed_s;
+    run->gate.last_s = elapsed_s;
+}
+
+static void set_text(json_t *metadata, const char *key, json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_object_set_new(metadata, key, json_string(text));
+    free(text);
+    json_decref(value);
+}
+
+static json_t *metadata_of(const struct exec_run *run, int64_t gate)
+{
+    const struct exec_checkpoint_config *config = &run->config.checkpoint;
+    json_t *metadata = json_object(), *settings = json_object();
+    char number[32];
+    snprintf(number, sizeof number, "%" PRId64, gate + 1);
+    for (int s = 0; s < config->setting_count; s++)
+        json_object_set_new(settings, config->settings[s].key, json_string(config->settings[s].value));
+    json_object_set_new(metadata, "format", json_string(format_name));
+    json_object_set_new(metadata, "network", json_string(run->plan->network->name));
+    json_object_set_new(metadata, "backend", json_string(run->backend->name));
+    json_object_set_new(metadata, "minibatches_done", json_string(number));
+    set_text(metadata, "settings", settings);
+    set_text(metadata, "progress", progress_json(run));
+    return metadata;
+}
+
+static const char prefix[] = "minibatch-", suffix[] = ".safetensors";
+
+sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
+{
+    const struct exec_checkpoint_config *config = &run->config.checkpoint;
+    char *path = sp_format("%s/%s%09" PRId64 "%s", config->folder, prefix, gate->minibatch + 1, suffix);
+    json_t *metadata = metadata_of(run, gate->minibatch);
+    struct list list;
+    list_init(&list, run, gate);
+    sp_status status = exec_safetensors_write(path, metadata, list.tensors, list.count, write_tensor, &list, err);
+    if (status == SP_OK)
+        exec_checkpoint_prune(config->folder, config->keep);
+    list_fini(&list);
+    json_decref(metadata);
+    free(path);
+    return status;
+}
+
+static sp_status differs(const struct exec_run *run, struct sp_error *err, const char *key, const char *there,
+                         const char *here)
+{
+    return sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                     "a checkpoint of another run: %s is %s there and %s in this experiment", key, there, here);
+}
+
+static sp_status check_settings(const struct exec_run *run, const json_t *settings, struct sp_error *err)
+{
+    const struct exec_checkpoint_config *config = &run->config.checkpoint;
+    sp_status status = SP_OK;
+    for (int s = 0; s < config->setting_count; s++) {
+        const char *there = json_string_value(json_object_get(settings, config->settings[s].key));
+        if (there == NULL || strcmp(there, config->settings[s].value) != 0)
+            status = differs(run, err, config->settings[s].key, there != NULL ? there : "unknown",
+                             config->settings[s].value);
+    }
+    return status;
+}
+
+static sp_status check_run(struct exec_run *run, struct sp_error *err)
+{
+    struct sp_mark mark = {.file = run->config.checkpoint.resume};
+    const char *format = exec_safetensors_metadata(run->resume, "format"),
+               *network = exec_safetensors_metadata(run->resume, "network"),
+               *backend = exec_safetensors_metadata(run->resume, "backend"),
+               *done = exec_safetensors_metadata(run->resume, "minibatches_done"),
+               *settings = exec_safetensors_metadata(run->resume, "settings");
+    if (format == NULL || strcmp(format, format_name) != 0)
+        return sp_reject(err, mark, "not a checkpoint: its metadata have no format %s", format_name);
+    if (network == NULL || strcmp(network, run->plan->network->name) != 0)
+        return differs(run, err, "network", network != NULL ? network : "unknown", run->plan->network->name);
+    if (backend == NULL || strcmp(backend, run->backend->name) != 0)
+        return differs(run, err, "backend", backend != NULL ? backend : "unknown", run->backend->name);
+    json_t *known = json_loads(settings != NULL ? settings : "{}", 0, NULL);
+    sp_status status = check_settings(run, known, err);
+    json_decref(known);
+    if (status != SP_OK)
+        return status;
+    run->resume_gate = done != NULL ? strtoll(done, NULL, 10) - 1 : -1;
+    if (run->resume_gate < 0 || run->resume_gate >= run->plan->minibatches)
+        return sp_reject(err, mark, "a checkpoint of another run: %s minibatches are done there, this one has %lld",
+                         done != NULL ? done : "no", (long long)run->plan->minibatches);
+    return SP_OK;
+}
+
+/* That every parameter is there can be said at once; what is in flight only when the run stands at the gate. */
+static sp_status check_parameters(struct exec_run *run, struct sp_error *err)
+{
+    const struct sp_network *network = run->plan->network;
+    for (int l = 0; l < network->layer_count; l++)
+        for (int p = 0; p < SP_PARAMETER_COUNT; p++) {
+            struct exec_tensor tensor = describe(&network->layers[l], (enum sp_parameter)p, "");
+            if (network->layers[l].parameters[p] > 0)
+                SP_TRY(exec_safetensors_read(run->resume, &tensor, NULL, err));
+        }
+    return SP_OK;
+}
+
+sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err)
+{
+    SP_TRY(exec_safetensors_open(run->config.checkpoint.resume, &run->resume, err));
+    SP_TRY(check_run(run, err));
+    SP_TRY(check_parameters(run, err));
+    run->replaying = true;
+    return SP_OK;
+}
+
+sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
+{
+    struct list list;
+    list_init(&list, run, gate);
+    list.file = run->resume;
+    sp_status status = SP_OK;
+    for (int t = 0; t < list.count && status == SP_OK; t++)
+        status = read_tensor(&list, t, err);
+    list_fini(&list);
+    if (status == SP_OK) {
+        const char *text = exec_safetensors_metadata(run->resume, "progress");
+        json_t *progress = json_loads(text != NULL ? text : "{}", 0, NULL);
+        restore_progress(run, progress);
+        json_decref(progress);
+        status = exec_run_make_loaders(run, err);
+    }
+    exec_safetensors_close(&run->resume);
+    run->replaying = false;
+    return status;
+}
+
+static bool is_checkpoint(const char *name)
+{
+    size_t length = strlen(name),
+           digits = strspn(name + (strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0), "0123456789");
+    return strncmp(name, prefix, strlen(prefix)) == 0 && digits > 0 &&
+           strcmp(name + strlen(prefix) + digits, suffix) == 0 && length > 0;
+}
+
+static int64_t number_of(const char *name)
+{
+    return strtoll(name + strlen(prefix), NULL, 10);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = number_of(*(char *const *)a), y = number_of(*(char *const *)b);
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Names of the checkpoints in a folder, newest first; what interrupted writing left is removed on the way. A folder
+ * that is not there has none. */
+static char **names_in(const char *folder, int *count)
+{
+    char **names = NULL;
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    *count = 0;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (is_checkpoint(entry->d_name)) {
+            *(char **)sp_grow((void **)&names, *count, sizeof *names) = sp_strdup(entry->d_name);
+            ++*count;
+        } else if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && strstr(entry->d_name, ".safetensors.tmp")) {
+            char *path = sp_format("%s/%s", folder, entry->d_name);
+            unlink(path);
+            free(path);
+        }
+    }
+    if (dir != NULL)
+        closedir(dir);
+    if (*count > 0)
+        qsort(names, (size_t)*count, sizeof *names, newest_first);
+    return names;
+}
+
+static void free_names(char **names, int count)
+{
+    for (int n = 0; n < count; n++)
+        free(names[n]);
+    free(names);
+}
+
+void exec_checkpoint_prune(const char *folder, int keep)
+{
+    int count;
+    char **names = names_in(folder, &count);
+    for (int n = keep; n < count; n++) {
+        char *path = sp_format("%s/%s", folder, names[n]);
+        unlink(path);
+        free(path);
+    }
+    free_names(names, count);
+}
+
+sp_status exec_checkpoint_find(const char *folder, char **path, char **notes, struct sp_error *err)
+{
+    int count;
+    char **names = names_in(folder, &count);
+    struct sp_error why = {0};
+    *path = *notes = NULL;
+    for (int n = 0; n < count && *path == NULL; n++) {
+        struct exec_safetensors *file;
+        char *candidate = sp_format("%s/%s", folder, names[n]);
+        if (exec_safetensors_open(candidate, &file, &why) == SP_OK) {
+            *path = candidate;
+            exec_safetensors_close(&file);
+        } else {
+            free(candidate);
+        }
+    }
+    free_names(names, count);
+    sp_status status = SP_OK;
+    if (count > 0 && *path == NULL)
+        status = sp_reject(err, (struct sp_mark){.file = folder}, "no checkpoint there is whole:\n%s", why.text);
+    else
+        *notes = sp_strdup(why.text);
+    sp_error_fini(&why);
+    return status;
+}

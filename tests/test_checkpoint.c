@@ -1,0 +1,436 @@
+/*
+ * A run that was interrupted and resumed is the run that was not, bit for bit; and what is wrong with a checkpoint is
+ * said.
+ */
+#include "common/alloc.h"
+#include "exec/safetensors.h"
+#include "tests/training.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/test_checkpoint.XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+/* What a finished run comes to. */
+struct outcome {
+    float *parameters, *losses;
+    int64_t count, minibatches;
+    double accuracy;
+};
+
+static struct outcome finish(struct run *run)
+{
+    struct outcome out = {.minibatches = run->plan->minibatches, .accuracy = -1};
+    int epochs;
+    run_train(run);
+    const struct sp_epoch_summary *epoch = exec_trainer_epochs(run->trainer, &epochs);
+    if (epochs > 0)
+        out.accuracy = epoch[epochs - 1].accuracy + epoch[0].loss;
+    out.parameters = run_parameters(run, &out.count);
+    out.losses = sp_alloc(sizeof *out.losses * (size_t)out.minibatches);
+    memcpy(out.losses, exec_trainer_losses(run->trainer), sizeof *out.losses * (size_t)out.minibatches);
+    run_close(run);
+    return out;
+}
+
+static void outcome_fini(struct outcome *out)
+{
+    free(out->parameters);
+    free(out->losses);
+}
+
+static void expect_same(const struct outcome *a, const struct outcome *b, const char *what, int64_t gate)
+{
+    for (int64_t m = 0; m < a->minibatches; m++)
+        if (memcmp(&a->losses[m], &b->losses[m], sizeof *a->losses) != 0)
+            fail_msg("%s, resumed after %lld: the loss of minibatch %lld is %.9g and %.9g", what, (long long)gate,
+                     (long long)m, (double)a->losses[m], (double)b->losses[m]);
+    for (int64_t i = 0; i < a->count; i++)
+        if (memcmp(&a->parameters[i], &b->parameters[i], sizeof *a->parameters) != 0)
+            fail_msg("%s, resumed after %lld: parameter %lld is %.9g and %.9g", what, (long long)gate, (long long)i,
+                     (double)a->parameters[i], (double)b->parameters[i]);
+    assert_true(a->accuracy == b->accuracy);
+}
+
+static void path_of(char *path, size_t size, int64_t done)
+{
+    snprintf(path, size, "%s/minibatch-%09lld.safetensors", folder, (long long)done);
+}
+
+/* Every schedule, weights, microbatches, placement, two phases, at random; a checkpoint after every minibatch; resumed
+ * from some of them, by threads or one interpreter, whichever did not write it. */
+static void a_resumed_run_is_the_uninterrupted_one(void **state)
+{
+    (void)state;
+    uint32_t random = 23;
+    int schedule_count = 0;
+    while (sp_schedules[schedule_count] != NULL)
+        schedule_count++;
+    for (int b = 0; exec_backends[b] != NULL; b++)
+        for (int round = 0; round < 3 * schedule_count; round++) {
+            struct run_setting s = {.network = round % 2 == 0 ? "lenet5" : "resnet8",
+                                    .backend = exec_backends[b],
+                                    .lr = 0.05f,
+                                    .momentum = 0.9f,
+                                    .evaluate_every = pick(&random, 2) * 3};
+            int layers = round % 2 == 0 ? 5 : 8, forward[4], backward[4], how = round % 3;
+            s.cut_count = 1 + pick(&random, 3);
+            for (int c = 0, at = 0; c < s.cut_count; c++)
+                s.cuts[c] = at += 1 + pick(&random, layers - 1 - at - (s.cut_count - c - 1));
+            for (int p = 0; p < 1 + round % 2; p++)
+                s.phases[p] = (struct sp_phase){.schedule = sp_schedules[(round + p) % schedule_count],
+                                                .weights = (enum sp_weights_policy)pick(&random, 2),
+                                                .microbatches = 1 << pick(&random, 3),
+                                                .minibatches = 4 + pick(&random, 5)};
+            for (int i = 0; i <= s.cut_count; i++) {
+                forward[i] = how == 1 ? i * 2 / (s.cut_count + 1) : i;
+                backward[i] = how == 2 ? 2 * s.cut_count - i : forward[i];
+            }
+            s.forward_devices = forward;
+            s.backward_devices = backward;
+            struct run run;
+            run_open(&s, &run);
+            struct outcome alone = finish(&run);
+            s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 1, .keep = 1000};
+            run_open(&s, &run);
+            struct outcome watched = finish(&run);
+            expect_same(&alone, &watched, s.phases[0].schedule->name, -1);
+            outcome_fini(&watched);
+            for (int64_t done = 1; done <= alone.minibatches; done += 1 + pick(&random, 3)) {
+                char path[128];
+                path_of(path, sizeof path, done);
+                s.checkpoint = (struct exec_checkpoint_config){.resume = path};
+                s.workers = pick(&random, 2) == 0 ? EXEC_WORKERS_THREADS : EXEC_WORKERS_ONE;
+                run_open(&s, &run);
+                struct outcome resumed = finish(&run);
+                expect_same(&alone, &resumed, s.phases[0].schedule->name, done);
+                outcome_fini(&resumed);
+            }
+            exec_checkpoint_prune(folder, 0);
+            outcome_fini(&alone);
+        }
+}
+
+static struct run_setting stale_setting(void)
+{
+    return (struct run_setting){.network = "lenet5",
+                                .cuts = {2, 4},
+                                .cut_count = 2,
+                                .schedule = "stale",
+                                .minibatches = 120,
+                                .evaluate_every = 25,
+                                .lr = 0.02f,
+                                .momentum = 0.9f};
+}
+
+/* In a child: trains from the newest checkpoint on, writing one after every third minibatch. */
+static void train_in_child(void)
+{
+    struct run_setting s = stale_setting();
+    struct run run;
+    struct sp_error err = {0};
+    char *path, *notes;
+    if (exec_checkpoint_find(folder, &path, &notes, &err) != SP_OK)
+        _exit(3);
+    s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 3, .keep = 2, .resume = path};
+    run_open(&s, &run);
+    _exit(exec_trainer_run(run.trainer, &err) == SP_OK ? 0 : 4);
+}
+
+static int count_checkpoints(void)
+{
+    char command[160];
+    snprintf(command, sizeof command, "exit $(ls %s | wc -l)", folder);
+    return WEXITSTATUS(system(command));
+}
+
+static void a_run_killed_twenty_times_ends_in_the_same_weights(void **state)
+{
+    (void)state;
+    struct run_setting s = stale_setting();
+    struct run run;
+    uint32_t random = 5;
+    int killed = 0, status = -1, starts = 0;
+    while (status != 0) {
+        pid_t child = fork();
+        if (child == 0)
+            train_in_child();
+        /* The first 20 get less time than a run needs. */
+        if (killed < 20)
+            usleep((useconds_t)(3000 + 1000 * pick(&random, 30)));
+        if (killed < 20)
+            kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        killed += WIFSIGNALED(status);
+        assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+        assert_true(++starts < 1000);
+        if (status == 0 && killed < 20) { /* it was through: again from the start */
+            exec_checkpoint_prune(folder, 0);
+            status = -1;
+        }
+    }
+    assert_int_equal(killed, 20);
+    assert_int_equal(count_checkpoints(), 2);
+    run_open(&s, &run);
+    struct outcome alone = finish(&run);
+    char path[128];
+    path_of(path, sizeof path, 120);
+    s.checkpoint.resume = path;
+    run_open(&s, &run);
+    struct outcome resumed = finish(&run);
+    expect_same(&alone, &resumed, "killed", 120);
+    outcome_fini(&alone);
+    outcome_fini(&resumed);
+    exec_checkpoint_prune(folder, 0);
+}
+
+static void a_run_that_is_asked_to_stop_leaves_a_checkpoint(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        volatile sig_atomic_t stop = 1;
+        struct run_setting s = stale_setting();
+        struct sp_error err = {0};
+        struct run run;
+        s.workers = how == 0 ? EXEC_WORKERS_THREADS : EXEC_WORKERS_ONE;
+        s.stop = &stop;
+        s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .keep = 2};
+        run_open(&s, &run);
+        assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INTERRUPTED);
+        assert_int_equal(exec_trainer_stopped_after(run.trainer), 1);
+        assert_int_equal(count_checkpoints(), 1);
+        run_close(&run);
+        sp_error_fini(&err);
+        stop = 2; /* at once, without one */
+        exec_checkpoint_prune(folder, 0);
+        run_open(&s, &run);
+        assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INTERRUPTED);
+        assert_int_equal(count_checkpoints(), 0);
+        run_close(&run);
+        sp_error_fini(&err);
+    }
+}
+
+static char warning[512];
+
+static void keep_warning(void *self, const char *text)
+{
+    (void)self;
+    snprintf(warning, sizeof warning, "%s", text);
+}
+
+/* A limit on the size of files stands for a full disk: writes fail in the middle. */
+static void a_full_disk_loses_nothing(void **state)
+{
+    (void)state;
+    struct run_setting s = stale_setting();
+    struct sp_error err = {0};
+    struct run run;
+    struct rlimit old, small;
+    s.minibatches = 6;
+    s.checkpoint =
+        (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 3, .keep = 2, .warn = keep_warning};
+    run_open(&s, &run);
+    run_train(&run);
+    run_close(&run);
+    assert_int_equal(count_checkpoints(), 2);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 20000;
+    signal(SIGXFSZ, SIG_IGN);
+    s.minibatches = 12;
+    run_open(&s, &run);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    sp_status status = exec_trainer_run(run.trainer, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(status, SP_E_IO); /* the last one, at the end */
+    assert_non_null(strstr(err.text, "cannot write: File too large"));
+    assert_non_null(strstr(warning, "minibatch-000000009"));
+    assert_int_equal(count_checkpoints(), 2); /* the old ones, nothing half-written */
+    run_close(&run);
+    sp_error_fini(&err);
+    exec_checkpoint_prune(folder, 0);
+}
+
+/* A checkpoint after minibatch 4 of 8, with minibatches in flight. */
+static struct run_setting leave_one(char *path, size_t size)
+{
+    struct run_setting s = stale_setting();
+    struct run run;
+    static const struct exec_setting settings[] = {{"train.lr", "0.02"}, {"network", "lenet5"}};
+    s.minibatches = 8;
+    s.checkpoint = (struct exec_checkpoint_config){
+        .folder = folder, .epoch_minibatches = 4, .keep = 2, .settings = settings, .setting_count = 2};
+    run_open(&s, &run);
+    run_train(&run);
+    run_close(&run);
+    path_of(path, size, 4);
+    s.checkpoint.resume = path;
+    return s;
+}
+
+static void expect_refused(const struct run_setting *s, const char *words)
+{
+    struct sp_error err = {0};
+    struct run run;
+    assert_int_equal(run_try_open(s, &run, &err), SP_E_INPUT);
+    if (strstr(err.text, words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", err.text, words);
+    run_close(&run);
+    sp_error_fini(&err);
+}
+
+static void a_checkpoint_of_another_run_is_refused(void **state)
+{
+    (void)state;
+    char path[128];
+    struct run_setting s = leave_one(path, sizeof path);
+    struct run run;
+    run_open(&s, &run); /* as it is: taken */
+    run_train(&run);
+    assert_int_equal(exec_trainer_resumed_after(run.trainer), 4);
+    run_close(&run);
+    s.network = "resnet8";
+    expect_refused(&s, "network is lenet5 there and resnet8");
+    s.network = "lenet5";
+    s.backend = &exec_cpu_backend;
+    expect_refused(&s, "backend is ref there and cpu");
+    s.backend = &exec_ref_backend;
+    static const struct exec_setting other[] = {{"train.lr", "0.03"}, {"network", "lenet5"}};
+    s.checkpoint.settings = other;
+    expect_refused(&s, "train.lr is 0.02 there and 0.03 in this experiment");
+    s.checkpoint.setting_count = 0;
+    s.minibatches = 3;
+    expect_refused(&s, "4 minibatches are done there, this one has 3");
+    exec_checkpoint_prune(folder, 0);
+}
+
+static void write_bytes(const char *path, const char *bytes, size_t count)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    assert_int_equal(fwrite(bytes, 1, count, out), count);
+    fclose(out);
+}
+
+static char *read_bytes(const char *path, size_t *count)
+{
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    fseek(in, 0, SEEK_END);
+    *count = (size_t)ftell(in);
+    rewind(in);
+    char *bytes = malloc(*count);
+    assert_int_equal(fread(bytes, 1, *count, in), *count);
+    fclose(in);
+    return bytes;
+}
+
+/* Cut short anywhere, and with any one byte changed. */
+static void a_damaged_checkpoint_is_refused_and_the_one_before_found(void **state)
+{
+    (void)state;
+    char path[128], newest[128];
+    struct run_setting s = leave_one(path, sizeof path);
+    struct sp_error err = {0};
+    size_t count;
+    char *good = read_bytes(path, &count);
+    static const double parts[] = {0, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99999};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        write_bytes(path, good, (size_t)(parts[p] * (double)count));
+        expect_refused(&s, path);
+    }
+    uint32_t random = 3;
+    for (int round = 0; round < 200; round++) {
+        int at = round < 100 ? pick(&random, 4000) : pick(&random, (int)count);
+        char kept = good[at];
+        good[at] = (char)(kept ^ (1 << pick(&random, 8)));
+        write_bytes(path, good, count);
+        struct run run;
+        sp_status status = run_try_open(&s, &run, &err); /* in the header's metadata a change can be harmless */
+        assert_true(status == SP_E_INPUT || (status == SP_OK && at < 8192));
+        run_close(&run);
+        sp_error_fini(&err);
+        good[at] = kept;
+    }
+    write_bytes(path, good, count);
+    path_of(newest, sizeof newest, 8);
+    write_bytes(newest, good, count / 2);
+    char *found, *notes;
+    assert_int_equal(exec_checkpoint_find(folder, &found, &notes, &err), SP_OK);
+    assert_string_equal(found, path);
+    assert_non_null(strstr(notes, "truncated"));
+    free(found);
+    free(notes);
+    write_bytes(path, good, count / 3);
+    assert_int_equal(exec_checkpoint_find(folder, &found, &notes, &err), SP_E_INPUT);
+    sp_error_fini(&err);
+    free(good);
+    exec_checkpoint_prune(folder, 0);
+}
+
+/* tests/fixtures/python.safetensors was written by the Python package: see python_safetensors.py beside it. */
+static void files_of_the_python_package_are_read(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    struct exec_safetensors *file;
+    struct exec_tensor w = {.name = "conv1.weight", .type = EXEC_TENSOR_F32, .dims = 2, .shape = {2, 3}},
+                       raw = {.name = "raw", .type = EXEC_TENSOR_U8, .dims = 1, .shape = {5}};
+    float values[6];
+    unsigned char bytes[5];
+    if (exec_safetensors_open("tests/fixtures/python.safetensors", &file, &err) != SP_OK)
+        fail_msg("%s", err.text);
+    assert_string_equal(exec_safetensors_metadata(file, "made"), "by hand");
+    assert_int_equal(exec_safetensors_read(file, &w, values, &err), SP_OK);
+    assert_int_equal(exec_safetensors_read(file, &raw, bytes, &err), SP_OK);
+    for (int i = 0; i < 6; i++)
+        assert_true(values[i] == 0.5f * (float)i - 1);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(bytes[i], 250 + i);
+    w.shape[1] = 4;
+    assert_int_equal(exec_safetensors_read(file, &w, values, &err), SP_E_INPUT);
+    exec_safetensors_close(&file);
+    sp_error_fini(&err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        /* first: it forks, and the compute library's threads would not survive that */
+        cmocka_unit_test(a_run_killed_twenty_times_ends_in_the_same_weights),
+        cmocka_unit_test(a_resumed_run_is_the_uninterrupted_one),
+        cmocka_unit_test(a_run_that_is_asked_to_stop_leaves_a_checkpoint),
+        cmocka_unit_test(a_full_disk_loses_nothing),
+        cmocka_unit_test(a_checkpoint_of_another_run_is_refused),
+        cmocka_unit_test(a_damaged_checkpoint_is_refused_and_the_one_before_found),
+        cmocka_unit_test(files_of_the_python_package_are_read),
+    };
+    return cmocka_run_group_tests_name("checkpoint", tests, make_folder, remove_folder);
+}
