@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -189,76 +190,100 @@ static sp_status read_tensor(struct list *list, int t, struct sp_error *err)
     return status;
 }
 
+/* Numbers as text: JSON has no infinity, and a run that diverges is a run too. */
+static json_t *number(double value)
+{
+    return json_sprintf("%.17g", value);
+}
+
+static double number_of(const json_t *text)
+{
+    return json_is_string(text) ? strtod(json_string_value(text), NULL) : NAN;
+}
+
+static json_t *numbers(const double *values, int count)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array, number(values[i]));
+    return array;
+}
+
+static void read_numbers(const json_t *array, double *values, int count)
+{
+    for (int i = 0; i < count; i++)
+        values[i] = number_of(json_array_get(array, (size_t)i));
+}
+
+static json_t *epoch_json(const struct sp_epoch_summary *epoch)
+{
+    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch, "minibatch", (json_int_t)epoch->minibatch,
+                     "loss", number(epoch->loss), "accuracy", number(epoch->accuracy), "test_loss",
+                     number(epoch->test_loss), "time_s", number(epoch->time_s));
+}
+
+static struct sp_epoch_summary read_epoch(const json_t *json)
+{
+    return (struct sp_epoch_summary){.epoch = (int)json_integer_value(json_object_get(json, "epoch")),
+                                     .minibatch = json_integer_value(json_object_get(json, "minibatch")),
+                                     .loss = number_of(json_object_get(json, "loss")),
+                                     .accuracy = number_of(json_object_get(json, "accuracy")),
+                                     .test_loss = number_of(json_object_get(json, "test_loss")),
+                                     .time_s = number_of(json_object_get(json, "time_s"))};
+}
+
+static json_t *lane_json(const struct sp_lane_total *total)
+{
+    json_t *counts = json_array();
+    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
+        json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
+    return json_pack("{s:o, s:o, s:o}", "seconds", numbers(total->seconds, SP_SPAN_KIND_COUNT), "count", counts,
+                     "wait_s", numbers(total->wait_s, SP_PAYLOAD_COUNT));
+}
+
+static void read_lane(const json_t *json, struct sp_lane_total *total)
+{
+    read_numbers(json_object_get(json, "seconds"), total->seconds, SP_SPAN_KIND_COUNT);
+    read_numbers(json_object_get(json, "wait_s"), total->wait_s, SP_PAYLOAD_COUNT);
+    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
+        total->count[k] = json_integer_value(json_array_get(json_object_get(json, "count"), (size_t)k));
+}
+
 /* What is counted while training and does not follow from the instructions. */
 static json_t *progress_json(const struct exec_run *run)
 {
     const struct exec_progress_state *p = &run->progress;
     json_t *epochs = json_array(), *lanes = json_array();
-    for (int e = 0; e < p->epoch_count; e++) {
-        const struct sp_epoch_summary *epoch = &p->epochs[e];
-        json_array_append_new(epochs,
-                              json_pack("{s:i, s:I, s:f, s:f, s:f, s:f}", "epoch", epoch->epoch, "minibatch",
-                                        (json_int_t)epoch->minibatch, "loss", epoch->loss, "accuracy", epoch->accuracy,
-                                        "test_loss", epoch->test_loss, "time_s", epoch->time_s));
-    }
-    for (int d = 0; d < run->trace->device_count; d++) {
-        const struct sp_lane_total *total = &run->trace->lanes[d].total;
-        json_t *seconds = json_array(), *waits = json_array(), *counts = json_array();
-        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++) {
-            json_array_append_new(seconds, json_real(total->seconds[k]));
-            json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
-        }
-        for (int k = 0; k < SP_PAYLOAD_COUNT; k++)
-            json_array_append_new(waits, json_real(total->wait_s[k]));
-        json_array_append_new(lanes,
-                              json_pack("{s:o, s:o, s:o}", "seconds", seconds, "count", counts, "wait_s", waits));
-    }
-    return json_pack("{s:f, s:I, s:I, s:I, s:o, s:o}", "elapsed_s", exec_run_now_s(run), "done", (json_int_t)p->done,
-                     "correct_since", (json_int_t)p->correct_since, "loss_from", (json_int_t)p->loss_from, "epochs",
-                     epochs, "devices", lanes);
+    for (int e = 0; e < p->epoch_count; e++)
+        json_array_append_new(epochs, epoch_json(&p->epochs[e]));
+    for (int d = 0; d < run->trace->device_count; d++)
+        json_array_append_new(lanes, lane_json(&run->trace->lanes[d].total));
+    return json_pack("{s:o, s:I, s:I, s:I, s:o, s:o}", "elapsed_s", number(exec_run_now_s(run)), "done",
+                     (json_int_t)p->done, "correct_since", (json_int_t)p->correct_since, "loss_from",
+                     (json_int_t)p->loss_from, "epochs", epochs, "devices", lanes);
 }
 
-static double real_at(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
-static int64_t integer_at(const json_t *object, const char *key)
-{
-    return (int64_t)json_integer_value(json_object_get(object, key));
-}
-
-static void restore_progress(struct exec_run *run, const json_t *json)
+/* False when the text is not what progress_json wrote for such a run. */
+static bool restore_progress(struct exec_run *run, const json_t *json)
 {
     struct exec_progress_state *p = &run->progress;
     const json_t *epochs = json_object_get(json, "epochs"), *lanes = json_object_get(json, "devices");
-    int most = (int)sp_plan_evaluations(run->plan);
-    p->done = integer_at(json, "done");
-    p->correct_since = integer_at(json, "correct_since");
-    p->loss_from = integer_at(json, "loss_from");
-    p->epoch_count = (int)json_array_size(epochs) < most ? (int)json_array_size(epochs) : most;
-    for (int e = 0; e < p->epoch_count; e++) {
-        const json_t *one = json_array_get(epochs, (size_t)e);
-        p->epochs[e] = (struct sp_epoch_summary){.epoch = (int)integer_at(one, "epoch"),
-                                                 .minibatch = integer_at(one, "minibatch"),
-                                                 .loss = real_at(one, "loss"),
-                                                 .accuracy = real_at(one, "accuracy"),
-                                                 .test_loss = real_at(one, "test_loss"),
-                                                 .time_s = real_at(one, "time_s")};
-    }
-    for (int d = 0; d < run->trace->device_count; d++) {
-        const json_t *lane = json_array_get(lanes, (size_t)d);
-        struct sp_lane_total *total = &run->trace->lanes[d].total;
-        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++) {
-            total->seconds[k] = json_number_value(json_array_get(json_object_get(lane, "seconds"), (size_t)k));
-            total->count[k] = json_integer_value(json_array_get(json_object_get(lane, "count"), (size_t)k));
-        }
-        for (int k = 0; k < SP_PAYLOAD_COUNT; k++)
-            total->wait_s[k] = json_number_value(json_array_get(json_object_get(lane, "wait_s"), (size_t)k));
-    }
-    double elapsed_s = real_at(json, "elapsed_s");
+    double elapsed_s = number_of(json_object_get(json, "elapsed_s"));
+    p->done = json_integer_value(json_object_get(json, "done"));
+    p->correct_since = json_integer_value(json_object_get(json, "correct_since"));
+    p->loss_from = json_integer_value(json_object_get(json, "loss_from"));
+    if (json_array_size(epochs) > (size_t)sp_plan_evaluations(run->plan) || p->loss_from < 0 ||
+        p->done < p->loss_from || p->done > run->plan->minibatches || !(elapsed_s >= 0) ||
+        json_array_size(lanes) != (size_t)run->trace->device_count)
+        return false;
+    p->epoch_count = (int)json_array_size(epochs);
+    for (int e = 0; e < p->epoch_count; e++)
+        p->epochs[e] = read_epoch(json_array_get(epochs, (size_t)e));
+    for (int d = 0; d < run->trace->device_count; d++)
+        read_lane(json_array_get(lanes, (size_t)d), &run->trace->lanes[d].total);
     run->start_s += exec_run_now_s(run) - elapsed_s;
     run->gate.last_s = elapsed_s;
+    return true;
 }
 
 static void set_text(json_t *metadata, const char *key, json_t *value)
@@ -384,10 +409,13 @@ sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate
     if (status == SP_OK) {
         const char *text = exec_safetensors_metadata(run->resume, "progress");
         json_t *progress = json_loads(text != NULL ? text : "{}", 0, NULL);
-        restore_progress(run, progress);
+        if (!restore_progress(run, progress))
+            status = sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                               "damaged: its metadata \"progress\" are not those of this run");
         json_decref(progress);
-        status = exec_run_make_loaders(run, err);
     }
+    if (status == SP_OK)
+        status = exec_run_make_loaders(run, err);
     exec_safetensors_close(&run->resume);
     run->replaying = false;
     return status;
@@ -395,20 +423,21 @@ sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate
 
 static bool is_checkpoint(const char *name)
 {
-    size_t length = strlen(name),
-           digits = strspn(name + (strncmp(name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0), "0123456789");
-    return strncmp(name, prefix, strlen(prefix)) == 0 && digits > 0 &&
-           strcmp(name + strlen(prefix) + digits, suffix) == 0 && length > 0;
+    if (strncmp(name, prefix, strlen(prefix)) != 0)
+        return false;
+    const char *digits = name + strlen(prefix);
+    size_t count = strspn(digits, "0123456789");
+    return count > 0 && strcmp(digits + count, suffix) == 0;
 }
 
-static int64_t number_of(const char *name)
+static int64_t minibatches_of(const char *name)
 {
     return strtoll(name + strlen(prefix), NULL, 10);
 }
 
 static int newest_first(const void *a, const void *b)
 {
-    int64_t x = number_of(*(char *const *)a), y = number_of(*(char *const *)b);
+    int64_t x = minibatches_of(*(char *const *)a), y = minibatches_of(*(char *const *)b);
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
