@@ -63,6 +63,11 @@ struct sp_experiment {
         int64_t evaluate_every; /* minibatches; 0: at the end of every epoch; -1: never */
     } train;
     struct {
+        double minutes; /* between checkpoints; 0: not by time */
+        int64_t epochs; /* 0: not by epochs */
+        int keep;
+    } checkpoint;
+    struct {
         char *model;                   /* analytic, table */
         char *device;                  /* analytic: auto, a name in experiments/devices, or a path */
         struct sp_stage_times *stages; /* table */

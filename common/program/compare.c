@@ -83,7 +83,7 @@ sp_status program_compare(const struct program *program, struct sp_error *err)
     if (status == SP_OK)
         status = program_simulate(&setup, &predicted, err);
     if (status == SP_OK)
-        status = program_train(program, &setup, true, &measured, err);
+        status = program_train(program, &setup, NULL, true, &measured, err);
     if (status == SP_OK) {
         char *folder = program_folder(program, &setup);
         status = write_folder(folder, &setup, &predicted, &measured, err);

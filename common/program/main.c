@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-volatile bool program_stop;
+volatile sig_atomic_t program_stop;
 
 static void stop(int signal_number)
 {
     (void)signal_number;
-    program_stop = true;
+    if (program_stop < 2)
+        program_stop = program_stop + 1;
 }
 
 static const struct {
@@ -39,6 +40,7 @@ static void print_help(FILE *out)
           "  --json              one JSON object on stdout\n"
           "  -o PATH             the folder to write (default runs/NAME)\n"
           "  -q, -v              less, more on stderr\n"
+          "  --resume            train: continue from the newest checkpoint in the run's folder\n"
           "  --baseline          train: also train sequentially on one device, for the speedup\n"
           "  --format F          schedule: text, csv or picture (default text)\n"
           "  --minibatches N     schedule: how many to show (default 12)\n"
@@ -78,6 +80,8 @@ static sp_status parse_option(struct program *program, int argc, char **argv, in
         program->quiet = true;
     } else if (strcmp(word, "-v") == 0) {
         program->verbose = true;
+    } else if (strcmp(word, "--resume") == 0) {
+        program->resume = true;
     } else if (strcmp(word, "--baseline") == 0) {
         program->baseline = true;
     } else if (strcmp(word, "-o") == 0) {

@@ -9,8 +9,11 @@
 #include "common/experiment.h"
 #include "common/memory.h"
 #include "common/summary.h"
+#include "exec/checkpoint.h"
 
 #include <jansson.h>
+
+#include <signal.h>
 
 /* The command line, parsed. */
 struct program {
@@ -20,7 +23,7 @@ struct program {
     const char *out;     /* -o; NULL: runs/NAME */
     const char *format;  /* schedule: text, csv, picture */
     int64_t minibatches; /* schedule: how many to show */
-    bool json, quiet, verbose, baseline;
+    bool json, quiet, verbose, baseline, resume;
 };
 
 /* An experiment made definite. */
@@ -52,9 +55,24 @@ struct program_result {
 /* Simulates the setup's plan, and its baseline for the speedup. Free with program_result_fini. */
 sp_status program_simulate(const struct program_setup *setup, struct program_result *result, struct sp_error *err);
 
-/* Trains the setup's plan; `baseline` also a sequential one on one device, for the speedup. */
-sp_status program_train(const struct program *program, const struct program_setup *setup, bool baseline,
-                        struct program_result *result, struct sp_error *err);
+/*
+ * Where a training run keeps its checkpoints, and which to continue from (common/program/checkpoints.c):
+ * FOLDER/checkpoints. Without `resume`, checkpoints that lie there are moved aside to checkpoints.old. fini frees.
+ */
+struct program_checkpoints {
+    struct exec_checkpoint_config config;
+    char *folder, *resume;
+    struct exec_setting *settings;
+};
+sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, const struct program *program,
+                                   const struct program_setup *setup, struct sp_error *err);
+void program_checkpoints_fini(struct program_checkpoints *checkpoints);
+
+/* Trains the setup's plan; `checkpoints` may be NULL; `baseline` also a sequential one on one device, for the speedup.
+ */
+sp_status program_train(const struct program *program, const struct program_setup *setup,
+                        const struct program_checkpoints *checkpoints, bool baseline, struct program_result *result,
+                        struct sp_error *err);
 void program_result_fini(struct program_result *result);
 
 /* Writes a run's folder: experiment.yaml, summary.json, devices.csv, timeline.csv, trace.json and, after real runs,
@@ -84,7 +102,7 @@ sp_status program_do_train(const struct program *program, struct sp_error *err);
 sp_status program_compare(const struct program *program, struct sp_error *err);
 sp_status program_report(const struct program *program, struct sp_error *err);
 
-/* Set by SIGINT and SIGTERM: training ends at the next instruction. */
-extern volatile bool program_stop;
+/* SIGINT and SIGTERM so far. After the first a training run leaves a checkpoint and ends, after the second it ends. */
+extern volatile sig_atomic_t program_stop;
 
 #endif

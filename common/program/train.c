@@ -124,7 +124,20 @@ static sp_status train_baseline(const struct program *program, const struct prog
     return status;
 }
 
-static sp_status run_all(const struct program *program, const struct program_setup *setup, bool baseline,
+/* A run that was asked to stop says how to go on. */
+static sp_status tell_stopped(const struct program_checkpoints *checkpoints, const struct exec_trainer *trainer,
+                              sp_status status, struct sp_error *err)
+{
+    int64_t done = exec_trainer_stopped_after(trainer);
+    if (checkpoints == NULL || done < 0)
+        return status;
+    sp_error_clear(err);
+    return SP_FAIL(err, status, "stopped after %lld minibatches, with a checkpoint in %s; --resume continues",
+                   (long long)done, checkpoints->folder);
+}
+
+static sp_status run_all(const struct program *program, const struct program_setup *setup,
+                         const struct program_checkpoints *checkpoints, bool baseline,
                          const struct exec_backend *backend, struct exec_dataset *data, struct program_result *result,
                          struct sp_error *err)
 {
@@ -133,9 +146,13 @@ static sp_status run_all(const struct program *program, const struct program_set
         SP_TRY(train_baseline(program, setup, backend, data, &baseline_s, err));
     struct exec_trainer_config config = configure(program, setup->experiment, backend, "train   ");
     struct exec_trainer *trainer = NULL;
+    if (checkpoints != NULL)
+        config.checkpoint = checkpoints->config;
     sp_status status = exec_trainer_create(setup->plan, data, &config, &trainer, err);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         status = exec_trainer_run(trainer, err);
+        status = tell_stopped(checkpoints, trainer, status, err);
+    }
     if (status == SP_OK) {
         fill_result(setup, trainer, result);
         result->summary.speedup = baseline_s / (result->summary.time_s - sp_trace_evaluation_s(result->trace));
@@ -144,8 +161,9 @@ static sp_status run_all(const struct program *program, const struct program_set
     return status;
 }
 
-sp_status program_train(const struct program *program, const struct program_setup *setup, bool baseline,
-                        struct program_result *result, struct sp_error *err)
+sp_status program_train(const struct program *program, const struct program_setup *setup,
+                        const struct program_checkpoints *checkpoints, bool baseline, struct program_result *result,
+                        struct sp_error *err)
 {
     const struct exec_backend *backend = exec_backend_find(setup->experiment->devices.backend);
     struct exec_dataset *data = NULL;
@@ -153,7 +171,7 @@ sp_status program_train(const struct program *program, const struct program_setu
         return SP_FAIL(err, SP_E_UNSUPPORTED, "this build has no backend %s; it can simulate it",
                        setup->experiment->devices.backend);
     SP_TRY(open_data(setup, &data, err));
-    sp_status status = run_all(program, setup, baseline, backend, data, result, err);
+    sp_status status = run_all(program, setup, checkpoints, baseline, backend, data, result, err);
     exec_dataset_close(&data);
     return status;
 }
@@ -177,9 +195,12 @@ sp_status program_do_train(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
     struct program_result result = {0};
+    struct program_checkpoints checkpoints = {0};
     sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
     if (status == SP_OK)
-        status = program_train(program, &setup, program->baseline, &result, err);
+        status = program_checkpoints_init(&checkpoints, program, &setup, err);
+    if (status == SP_OK)
+        status = program_train(program, &setup, &checkpoints, program->baseline, &result, err);
     if (status == SP_OK)
         status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK && program->json)
@@ -187,6 +208,7 @@ sp_status program_do_train(const struct program *program, struct sp_error *err)
     else if (status == SP_OK)
         print_summary(&result.summary);
     program_result_fini(&result);
+    program_checkpoints_fini(&checkpoints);
     program_setup_fini(&setup);
     return status;
 }

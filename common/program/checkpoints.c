@@ -1,0 +1,122 @@
+#include "common/alloc.h"
+#include "common/file.h"
+#include "common/options.h"
+#include "common/program/program.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Keys that do not change what is computed. */
+static bool is_free(const struct sp_option *option)
+{
+    static const char *const prefixes[] = {"name",  "data.dir", "data.threads", "checkpoint.",
+                                           "cost.", "sim.",     "plan",         "sweep"};
+    for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++)
+        if (strncmp(option->path, prefixes[p], strlen(prefixes[p])) == 0)
+            return true;
+    return option->type == SP_OPTION_OTHER && option->write == NULL;
+}
+
+static char *value_of(const struct sp_option *option, const struct sp_experiment *experiment)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    SP_ASSERT(out != NULL, "%s", strerror(errno));
+    sp_option_write(option, experiment, out);
+    fclose(out);
+    return text;
+}
+
+static void take_settings(struct program_checkpoints *checkpoints, const struct sp_experiment *experiment)
+{
+    checkpoints->settings = sp_calloc((size_t)sp_option_count, sizeof *checkpoints->settings);
+    checkpoints->config.settings = checkpoints->settings;
+    for (int o = 0; o < sp_option_count; o++)
+        if (!is_free(&sp_options[o]))
+            checkpoints->settings[checkpoints->config.setting_count++] =
+                (struct exec_setting){sp_options[o].path, value_of(&sp_options[o], experiment)};
+}
+
+static void warn(void *self, const char *text)
+{
+    (void)self;
+    fprintf(stderr, "\nstalepipe: no checkpoint was written, the one before is kept: %s\n", text);
+}
+
+/* A run from the start does not mix its checkpoints with another's. */
+static sp_status move_aside(const char *folder, struct sp_error *err)
+{
+    char *path, *notes;
+    struct sp_error damaged = {0};
+    sp_status found = exec_checkpoint_find(folder, &path, &notes, &damaged);
+    bool any = found != SP_OK || path != NULL;
+    sp_error_fini(&damaged);
+    free(path);
+    free(notes);
+    if (!any)
+        return SP_OK;
+    char *old = sp_format("%s.old", folder);
+    sp_status status = SP_OK;
+    exec_checkpoint_prune(old, 0);
+    if ((rmdir(old) != 0 && errno != ENOENT) || rename(folder, old) != 0)
+        status = SP_FAIL(err, SP_E_IO, "%s: cannot move it to %s: %s", folder, old, strerror(errno));
+    else
+        fprintf(stderr, "checkpoints of the run before were moved to %s (--resume continues from them)\n", old);
+    free(old);
+    return status;
+}
+
+static sp_status find(struct program_checkpoints *checkpoints, const struct program *program, struct sp_error *err)
+{
+    char *notes;
+    SP_TRY(exec_checkpoint_find(checkpoints->folder, &checkpoints->resume, &notes, err));
+    if (notes != NULL)
+        fprintf(stderr, "passed over: %s\n", notes);
+    free(notes);
+    if (checkpoints->resume == NULL)
+        fprintf(stderr, "no checkpoint in %s: training from the start\n", checkpoints->folder);
+    else if (!program->quiet)
+        fprintf(stderr, "continuing from %s\n", checkpoints->resume);
+    return SP_OK;
+}
+
+sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, const struct program *program,
+                                   const struct program_setup *setup, struct sp_error *err)
+{
+    const struct sp_experiment *experiment = setup->experiment;
+    char *run = program_folder(program, setup);
+    struct sp_data_shape data;
+    *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run)};
+    free(run);
+    SP_TRY(sp_experiment_data_shape(experiment, &data, err));
+    checkpoints->config = (struct exec_checkpoint_config){
+        .folder = checkpoints->folder,
+        .minutes = experiment->checkpoint.minutes,
+        .epoch_minibatches =
+            (double)experiment->checkpoint.epochs * (double)data.train_samples / (double)experiment->train.batch,
+        .keep = experiment->checkpoint.keep,
+        .warn = warn,
+    };
+    take_settings(checkpoints, experiment);
+    SP_TRY(program->resume ? find(checkpoints, program, err) : move_aside(checkpoints->folder, err));
+    checkpoints->config.resume = checkpoints->resume;
+    SP_TRY(sp_folder_make(checkpoints->folder, err));
+    if (access(checkpoints->folder, W_OK) != 0)
+        return SP_FAIL(err, SP_E_IO, "%s: cannot write there: %s", checkpoints->folder, strerror(errno));
+    return SP_OK;
+}
+
+void program_checkpoints_fini(struct program_checkpoints *checkpoints)
+{
+    for (int s = 0; s < checkpoints->config.setting_count; s++)
+        free((char *)checkpoints->settings[s].value);
+    free(checkpoints->settings);
+    free(checkpoints->folder);
+    free(checkpoints->resume);
+    *checkpoints = (struct program_checkpoints){0};
+}
