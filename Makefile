@@ -30,6 +30,7 @@ SAY = @printf '  %-6s %s\n' $(1) $(2);
 Q = @
 endif
 
+.DEFAULT_GOAL := all
 .PHONY: all demo check bench deps clean format FORCE
 # What was found, once a build. This version computes with oneDNN alone.
 summary:
