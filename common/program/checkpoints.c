@@ -66,7 +66,7 @@ static sp_status move_aside(const char *folder, struct sp_error *err)
     if ((rmdir(old) != 0 && errno != ENOENT) || rename(folder, old) != 0)
         status = SP_FAIL(err, SP_E_IO, "%s: cannot move it to %s: %s", folder, old, strerror(errno));
     else
-        fprintf(stderr, "checkpoints of the run before were moved to %s (--resume continues from them)\n", old);
+        fprintf(stderr, "checkpoints of the run before were moved to %s\n", old);
     free(old);
     return status;
 }
