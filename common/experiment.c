@@ -34,7 +34,7 @@ static sp_status read_default(struct sp_experiment *experiment, int option, cons
     return status;
 }
 
-enum { KEYS = 64, KEY_TEXT = 24 };
+enum { KEYS = 128, KEY_TEXT = 24 };
 
 /* The keys that are legal in a section ("" for the root, whose keys are its own and the sections). */
 static int list_keys(const char *section, char keys[KEYS][KEY_TEXT])
@@ -198,6 +198,8 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
     free(e->pipeline.placement);
     free(e->pipeline.forward_devices);
     free(e->pipeline.backward_devices);
+    free(e->train.lr_steps);
+    free(e->train.stage_lr);
     free(e->cost.stages);
     free(e->cost.transfers_s);
     sp_phase_specs_free(e);

@@ -59,6 +59,15 @@ struct sp_experiment {
         int64_t epochs, iterations; /* iterations > 0 wins */
         double lr, momentum, weight_decay;
         bool nesterov;
+        char *lr_schedule; /* constant, step, cosine, one-cycle, polynomial, inv */
+        double *lr_steps;  /* step: epochs, ascending */
+        int lr_step_count;
+        double lr_gamma, lr_power, lr_final, lr_peak;
+        double warmup;  /* epochs */
+        bool decay_all; /* weight decay on biases and batch norm too */
+        double label_smoothing;
+        double *stage_lr; /* factors, one a stage; count 0: all 1 */
+        int stage_lr_count;
         int64_t seed;
         int64_t evaluate_every; /* minibatches; 0: at the end of every epoch; -1: never */
     } train;

@@ -75,6 +75,20 @@ static sp_status place(const struct sp_experiment *e, int P, struct draft *draft
     return status;
 }
 
+/* What the recipe says of epochs and stages. */
+static sp_status check_recipe(const struct sp_experiment *e, int P, struct sp_error *err)
+{
+    sp_status status = SP_OK;
+    if (strcmp(e->train.lr_schedule, "step") == 0 && e->train.lr_step_count == 0)
+        status = sp_reject(err, sp_experiment_mark(e, "train.lr_schedule"),
+                           "train.lr_schedule: step needs train.lr_steps, such as [10, 15]");
+    if (e->train.stage_lr_count > 0 && e->train.stage_lr_count != P)
+        status = sp_reject(err, sp_experiment_mark(e, "train.stage_lr"),
+                           "train.stage_lr: %d factors are given, but %d cuts make %d stages", e->train.stage_lr_count,
+                           P - 1, P);
+    return status;
+}
+
 static sp_status make_phase(const struct sp_experiment *e, const struct sp_phase_spec *spec, struct sp_phase *phase,
                             struct sp_error *err)
 {
@@ -151,7 +165,8 @@ sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_netw
     sp_status status = check_cuts(e, network, err);
     sp_status placed = place(e, e->pipeline.cut_count + 1, &draft, err);
     sp_status phased = make_phases(e, &data, use, &draft, err);
-    status = status != SP_OK ? status : placed != SP_OK ? placed : phased;
+    sp_status recipe = check_recipe(e, e->pipeline.cut_count + 1, err);
+    status = status != SP_OK ? status : placed != SP_OK ? placed : phased != SP_OK ? phased : recipe;
     if (use == SP_PLAN_TRAIN && e->train.evaluate_every >= 0) {
         draft.config.evaluate_samples = data.test_samples;
         draft.config.evaluate_every = e->train.evaluate_every > 0

@@ -311,26 +311,70 @@ void sp_write_cost_stages(const struct sp_experiment *experiment, FILE *out)
         fputc(']', out);
 }
 
+/* A list of numbers, none below 0; *out is replaced. All wrong entries are told. */
+static sp_status read_reals(const struct sp_yaml *list, const char *path, const char *what, double **out, int *count,
+                            struct sp_error *err)
+{
+    char *entry = sp_format("%s, 0 or more", what), *whole = sp_format("a list of %s", what);
+    sp_status status = list->kind == SP_YAML_LIST ? SP_OK : expected(err, list, path, whole);
+    if (status == SP_OK) {
+        free(*out);
+        *out = sp_calloc((size_t)list->count + 1, sizeof **out);
+        *count = list->count;
+    }
+    for (int i = 0; list->kind == SP_YAML_LIST && i < list->count; i++)
+        if (!sp_yaml_double(list->items[i], &(*out)[i]) || (*out)[i] < 0)
+            status = expected(err, list->items[i], path, entry);
+    free(entry);
+    free(whole);
+    return status;
+}
+
+static void write_reals(const double *values, int count, FILE *out)
+{
+    fputc('[', out);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "%s%.17g", i > 0 ? ", " : "", values[i]);
+    fputc(']', out);
+}
+
 sp_status sp_read_cost_transfers(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
 {
-    if (value->kind != SP_YAML_LIST)
-        return expected(err, value, "cost.transfers", "a list of seconds");
-    free(experiment->cost.transfers_s);
-    experiment->cost.transfers_s = sp_calloc((size_t)value->count + 1, sizeof(double));
-    experiment->cost.transfer_count = value->count;
-    sp_status status = SP_OK;
-    for (int i = 0; i < value->count; i++)
-        if (!sp_yaml_double(value->items[i], &experiment->cost.transfers_s[i]) || experiment->cost.transfers_s[i] < 0)
-            status = expected(err, value->items[i], "cost.transfers", "seconds, 0 or more");
-    return status;
+    return read_reals(value, "cost.transfers", "seconds", &experiment->cost.transfers_s,
+                      &experiment->cost.transfer_count, err);
 }
 
 void sp_write_cost_transfers(const struct sp_experiment *experiment, FILE *out)
 {
-    for (int i = 0; i < experiment->cost.transfer_count; i++)
-        fprintf(out, "%s%.17g", i > 0 ? ", " : "[", experiment->cost.transfers_s[i]);
     if (experiment->cost.transfer_count > 0)
-        fputc(']', out);
+        write_reals(experiment->cost.transfers_s, experiment->cost.transfer_count, out);
+}
+
+sp_status sp_read_lr_steps(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    double **steps = &experiment->train.lr_steps;
+    SP_TRY(read_reals(value, "train.lr_steps", "epochs", steps, &experiment->train.lr_step_count, err));
+    for (int i = 1; i < experiment->train.lr_step_count; i++)
+        if ((*steps)[i] <= (*steps)[i - 1])
+            return sp_reject(err, value->items[i]->mark, "train.lr_steps: %g after %g: epochs must rise", (*steps)[i],
+                             (*steps)[i - 1]);
+    return SP_OK;
+}
+
+void sp_write_lr_steps(const struct sp_experiment *experiment, FILE *out)
+{
+    write_reals(experiment->train.lr_steps, experiment->train.lr_step_count, out);
+}
+
+sp_status sp_read_stage_lr(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
+{
+    return read_reals(value, "train.stage_lr", "factors", &experiment->train.stage_lr,
+                      &experiment->train.stage_lr_count, err);
+}
+
+void sp_write_stage_lr(const struct sp_experiment *experiment, FILE *out)
+{
+    write_reals(experiment->train.stage_lr, experiment->train.stage_lr_count, out);
 }
 
 void sp_phase_specs_free(struct sp_experiment *experiment)

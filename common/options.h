@@ -59,6 +59,8 @@ sp_status sp_read_weights(struct sp_experiment *, const struct sp_yaml *, struct
 sp_status sp_read_placement(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_cost_stages(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_cost_transfers(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
+sp_status sp_read_lr_steps(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
+sp_status sp_read_stage_lr(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_phases(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_plan(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_sweep(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
@@ -71,6 +73,8 @@ void sp_write_weights(const struct sp_experiment *, FILE *);
 void sp_write_placement(const struct sp_experiment *, FILE *);
 void sp_write_cost_stages(const struct sp_experiment *, FILE *);
 void sp_write_cost_transfers(const struct sp_experiment *, FILE *);
+void sp_write_lr_steps(const struct sp_experiment *, FILE *);
+void sp_write_stage_lr(const struct sp_experiment *, FILE *);
 void sp_write_phases(const struct sp_experiment *, FILE *);
 
 /* A text as a YAML scalar that reads back to the same. */

@@ -30,8 +30,9 @@ struct exec_io {
     /* The loss (SOFTMAX_CROSS_ENTROPY): mean over the minibatch, so the gradient is divided by minibatch_size. */
     const int32_t *labels; /* batch entries; negative: padding, counts for nothing */
     int minibatch_size;
-    double *loss_sum; /* F, EVALUATE: set to the sum of the losses of the samples */
-    int64_t *correct; /* F, EVALUATE: set to the samples whose largest score is the label's */
+    float label_smoothing; /* F, B: s; the target is (1 - s) [c = label] + s / classes. EVALUATE: not applied */
+    double *loss_sum;      /* F, EVALUATE: set to the sum of the losses of the samples */
+    int64_t *correct;      /* F, EVALUATE: set to the samples whose largest score is the label's */
     /* Dropout: the mask depends on these only. */
     uint64_t seed, sequence; /* sequence: minibatch * M + microbatch */
 };

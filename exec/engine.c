@@ -3,6 +3,7 @@
  *
  * The version in an instruction is a prediction; it is held against the stage's own count every time.
  */
+#include "common/layer.h"
 #include "exec/run.h"
 
 #include <inttypes.h>
@@ -85,6 +86,59 @@ static void count_staleness(struct exec_stage *stage)
     stage->oldest_forward = stage->oldest_backward = INT64_MAX;
 }
 
+/* The hyperparameters of an update. */
+static struct exec_sgd sgd_of(const struct exec_run *run, const struct sp_instr *instr)
+{
+    struct exec_sgd sgd = run->config.sgd;
+    double stage = run->config.stage_lr != NULL ? run->config.stage_lr[instr->stage] : 1;
+    sgd.lr = (float)((double)sgd.lr * stage * exec_rate_factor(&run->config.rate, instr->minibatch));
+    return sgd;
+}
+
+/* Whether weight decay applies to a parameter: to filters and matrices always, to biases and batch norm if asked. */
+static bool decays(const struct exec_run *run, int layer, int which)
+{
+    bool is_weight =
+        which == SP_PARAMETER_WEIGHT && sp_layer_kinds[run->plan->network->layers[layer].type]->fan_in != NULL;
+    return is_weight || !run->config.decay_weights_only;
+}
+
+/* One pass over bytes [from, end) of a stage's parameters. */
+static sp_status update_part(struct exec_run *run, const struct sp_instr *instr, struct exec_sgd sgd, size_t from,
+                             size_t end, struct sp_error *err)
+{
+    int i = instr->stage;
+    char *velocity = exec_run_part(run, i, SP_MEMORY_OPTIMIZER, true),
+         *gradients = exec_run_part(run, i, SP_MEMORY_GRADIENTS, true),
+         *before = exec_run_backward_weights(run, i, run->stages[i].version),
+         *after = exec_run_backward_weights(run, i, instr->version);
+    if (from == end)
+        return SP_OK;
+    return run->backend->update(run->context, end - from, before + from, after + from, velocity + from,
+                                gradients + from, &sgd, err);
+}
+
+/* Parameters lie one behind another; neighbours that decay alike are updated in one pass. */
+static sp_status update_parameters(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+{
+    const struct sp_stage *stage = &run->plan->stages[instr->stage];
+    const struct sp_parameter_memory *memory = &run->memory->parameters[instr->stage];
+    struct exec_sgd with = sgd_of(run, instr), without = with;
+    without.weight_decay = 0;
+    bool decaying = true;
+    size_t from = 0;
+    for (int l = stage->first_layer; l < stage->layer_end && with.weight_decay > 0; l++)
+        for (int p = 0; p < SP_PARAMETER_COUNT; p++) {
+            size_t at = memory->offset[l - stage->first_layer][p];
+            if (run->plan->network->layers[l].parameters[p] == 0 || decays(run, l, p) == decaying)
+                continue;
+            SP_TRY(update_part(run, instr, decaying ? with : without, from, at, err));
+            decaying = !decaying;
+            from = at;
+        }
+    return update_part(run, instr, decaying ? with : without, from, memory->block_bytes, err);
+}
+
 static sp_status update(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
 {
     struct exec_stage *stage = &run->stages[instr->stage];
@@ -93,12 +147,8 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
               stage->version);
     count_staleness(stage);
     double start_s = exec_run_now_s(run);
-    size_t bytes = run->memory->parameters[i].block_bytes;
-    if (bytes > 0 && !run->replaying)
-        SP_TRY(run->backend->update(run->context, bytes, exec_run_backward_weights(run, i, stage->version),
-                                    exec_run_backward_weights(run, i, instr->version),
-                                    exec_run_part(run, i, SP_MEMORY_OPTIMIZER, true),
-                                    exec_run_part(run, i, SP_MEMORY_GRADIENTS, true), &run->config.sgd, err));
+    if (!run->replaying)
+        SP_TRY(update_parameters(run, instr, err));
     stage->version = instr->version;
     if (!is_split(run, i))
         stage->forward_version = stage->version;

@@ -113,6 +113,7 @@ static void fill_io(const struct pass *pass, int l, struct exec_io *io)
     *io = (struct exec_io){
         .batch = pass->memory->batch,
         .minibatch_size = pass->run->plan->batch,
+        .label_smoothing = pass->run->config.label_smoothing,
         .scratch = pass->scratch == NULL ? NULL : pass->scratch + pass->memory->scratchpad_offset[pass->kind],
         .seed = pass->run->config.seed,
         .sequence = (uint64_t)(pass->instr->minibatch * M + pass->instr->microbatch) << 16 | (uint64_t)l,

@@ -13,6 +13,7 @@
 #include "exec/backend.h"
 #include "exec/checkpoint.h"
 #include "exec/data/data.h"
+#include "exec/learning_rate.h"
 
 #include <signal.h>
 
@@ -36,10 +37,14 @@ struct exec_progress {
 struct exec_trainer_config {
     const struct exec_backend *backend;
     enum exec_workers workers;
-    int threads; /* of the compute library, per device */
-    bool pin;    /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
-    struct exec_sgd sgd;
-    bool augment; /* crop and flip the training images */
+    int threads;             /* of the compute library, per device */
+    bool pin;                /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
+    struct exec_sgd sgd;     /* lr: times the factor of `rate` and of the stage */
+    struct exec_rate rate;   /* its steps are borrowed */
+    const double *stage_lr;  /* [stage], borrowed; NULL: all 1 */
+    bool decay_weights_only; /* no weight decay on biases and batch norm */
+    float label_smoothing;   /* of the training loss and its gradient */
+    bool augment;            /* crop and flip the training images */
     uint64_t seed;
     int64_t spans_per_lane; /* kept in the trace */
     void (*progress)(void *self,

@@ -10,6 +10,7 @@
 #include "common/memory.h"
 #include "common/summary.h"
 #include "exec/checkpoint.h"
+#include "exec/learning_rate.h"
 
 #include <jansson.h>
 
@@ -67,6 +68,14 @@ struct program_checkpoints {
 sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, const struct program *program,
                                    const struct program_setup *setup, struct sp_error *err);
 void program_checkpoints_fini(struct program_checkpoints *checkpoints);
+
+/* The learning rate of every update as the executor takes it: epochs become updates. fini frees. */
+struct program_recipe {
+    struct exec_rate rate;
+    double *steps;
+};
+sp_status program_recipe_init(struct program_recipe *recipe, const struct program_setup *setup, struct sp_error *err);
+void program_recipe_fini(struct program_recipe *recipe);
 
 /* Trains the setup's plan; `checkpoints` may be NULL; `baseline` also a sequential one on one device, for the speedup.
  */

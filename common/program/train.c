@@ -28,7 +28,8 @@ static void show_progress(void *self, const struct exec_progress *p)
 }
 
 static struct exec_trainer_config configure(const struct program *program, const struct sp_experiment *experiment,
-                                            const struct exec_backend *backend, const char *what)
+                                            const struct program_recipe *recipe, const struct exec_backend *backend,
+                                            const char *what)
 {
     struct exec_trainer_config config = exec_trainer_config_default();
     config.backend = backend;
@@ -37,6 +38,10 @@ static struct exec_trainer_config configure(const struct program *program, const
                                    .momentum = (float)experiment->train.momentum,
                                    .weight_decay = (float)experiment->train.weight_decay,
                                    .nesterov = experiment->train.nesterov};
+    config.rate = recipe->rate;
+    config.stage_lr = experiment->train.stage_lr_count > 0 ? experiment->train.stage_lr : NULL;
+    config.decay_weights_only = !experiment->train.decay_all;
+    config.label_smoothing = (float)experiment->train.label_smoothing;
     config.augment = strcmp(experiment->data.augment, "crop-flip") == 0;
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;
@@ -106,13 +111,13 @@ static void fill_result(const struct program_setup *setup, struct exec_trainer *
 
 /* Seconds of the same minibatches by `sequential` on one device, without evaluation. */
 static sp_status train_baseline(const struct program *program, const struct program_setup *setup,
-                                const struct exec_backend *backend, struct exec_dataset *data, double *time_s,
-                                struct sp_error *err)
+                                const struct program_recipe *recipe, const struct exec_backend *backend,
+                                struct exec_dataset *data, double *time_s, struct sp_error *err)
 {
     struct sp_plan *plan;
     struct exec_trainer *trainer = NULL;
     SP_TRY(sp_experiment_baseline(setup->experiment, setup->network, setup->plan->minibatches, &plan, err));
-    struct exec_trainer_config config = configure(program, setup->experiment, backend, "baseline");
+    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, "baseline");
     config.spans_per_lane = 0;
     sp_status status = exec_trainer_create(plan, data, &config, &trainer, err);
     if (status == SP_OK)
@@ -137,14 +142,14 @@ static sp_status tell_stopped(const struct program_checkpoints *checkpoints, con
 }
 
 static sp_status run_all(const struct program *program, const struct program_setup *setup,
-                         const struct program_checkpoints *checkpoints, bool baseline,
-                         const struct exec_backend *backend, struct exec_dataset *data, struct program_result *result,
-                         struct sp_error *err)
+                         const struct program_recipe *recipe, const struct program_checkpoints *checkpoints,
+                         bool baseline, const struct exec_backend *backend, struct exec_dataset *data,
+                         struct program_result *result, struct sp_error *err)
 {
     double baseline_s = NAN;
     if (baseline)
-        SP_TRY(train_baseline(program, setup, backend, data, &baseline_s, err));
-    struct exec_trainer_config config = configure(program, setup->experiment, backend, "train   ");
+        SP_TRY(train_baseline(program, setup, recipe, backend, data, &baseline_s, err));
+    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, "train   ");
     struct exec_trainer *trainer = NULL;
     if (checkpoints != NULL)
         config.checkpoint = checkpoints->config;
@@ -170,9 +175,13 @@ sp_status program_train(const struct program *program, const struct program_setu
     if (backend == NULL)
         return SP_FAIL(err, SP_E_UNSUPPORTED, "this build has no backend %s; it can simulate it",
                        setup->experiment->devices.backend);
-    SP_TRY(open_data(setup, &data, err));
-    sp_status status = run_all(program, setup, checkpoints, baseline, backend, data, result, err);
+    struct program_recipe recipe;
+    SP_TRY(program_recipe_init(&recipe, setup, err));
+    sp_status status = open_data(setup, &data, err);
+    if (status == SP_OK)
+        status = run_all(program, setup, &recipe, checkpoints, baseline, backend, data, result, err);
     exec_dataset_close(&data);
+    program_recipe_fini(&recipe);
     return status;
 }
 

@@ -24,10 +24,21 @@ static const struct cpu_kind *const kinds[SP_LAYER_TYPE_COUNT] = {
     [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &cpu_plain,
 };
 
+/* The cores that the process was given, as they were before any thread was bound to some of them. */
+static cpu_set_t given;
+
+static void find_given(void)
+{
+    CPU_ZERO(&given);
+    (void)sched_getaffinity(0, sizeof given, &given);
+}
+
 /* The library compiles for as many threads as it finds when it compiles, and some primitives (batch norm) are far
  * slower when fewer run them. */
 static sp_status create(int threads, void **context, struct sp_error *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, find_given);
     omp_set_num_threads(threads);
     struct cpu_library *library = sp_calloc(1, sizeof *library);
     *context = library;
@@ -48,19 +59,24 @@ static const char *supports(const struct sp_layer *layer)
     return kinds[layer->type] != NULL ? NULL : "it has no implementation";
 }
 
+/* Cores are counted among those the process was given; where these are too few, none is chosen. */
 static sp_status bind(void *context, int first_core, int core_count, int threads, struct sp_error *err)
 {
     (void)context;
+    (void)err;
     cpu_set_t cores;
     omp_set_num_threads(threads);
-    if (core_count == 0)
+    if (core_count == 0 || first_core + core_count > CPU_COUNT(&given))
         return SP_OK;
     CPU_ZERO(&cores);
-    for (int c = 0; c < core_count; c++)
-        CPU_SET(first_core + c, &cores);
-    /* A process that may not use these cores trains on those it may use. */
+    for (int c = 0, nth = 0; c < CPU_SETSIZE; c++) {
+        if (!CPU_ISSET(c, &given))
+            continue;
+        if (nth >= first_core && nth < first_core + core_count)
+            CPU_SET(c, &cores);
+        nth++;
+    }
     (void)pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
-    (void)err;
     return SP_OK;
 }
 

@@ -2,8 +2,9 @@
 
 #include <math.h>
 
-/* Adds up the loss -log p[label] and the hits; leaves the probabilities in `saved` unless that is NULL. */
-static void loss(const struct sp_layer *layer, const struct exec_io *io, float *saved)
+/* Adds up the loss -sum over c of t_c log p_c, where the target t is 1 - s at the label and s / C everywhere on top,
+ * and the hits; leaves the probabilities in `saved` unless that is NULL. */
+static void loss(const struct sp_layer *layer, const struct exec_io *io, double s, float *saved)
 {
     const float *x = io->input[0];
     int C = layer->in.c;
@@ -20,7 +21,10 @@ static void loss(const struct sp_layer *layer, const struct exec_io *io, float *
             saved[(size_t)n * C + c] = (float)(exp((double)x[c] - (double)x[best]) / sum);
         if (io->labels[n] < 0)
             continue;
-        total += log(sum) - ((double)x[io->labels[n]] - (double)x[best]);
+        double all = 0; /* sum over c of -log p_c */
+        for (int c = 0; s > 0 && c < C; c++)
+            all += log(sum) - ((double)x[c] - (double)x[best]);
+        total += (1 - s) * (log(sum) - ((double)x[io->labels[n]] - (double)x[best])) + s / C * all;
         correct += best == io->labels[n];
     }
     *io->loss_sum = total;
@@ -30,27 +34,28 @@ static void loss(const struct sp_layer *layer, const struct exec_io *io, float *
 static void forward(const struct sp_layer *layer, const struct sp_shape *shapes, const struct exec_io *io)
 {
     (void)shapes;
-    loss(layer, io, io->saved);
+    loss(layer, io, (double)io->label_smoothing, io->saved);
 }
 
 static void evaluate(const struct sp_layer *layer, const struct sp_shape *shapes, const struct exec_io *io)
 {
     (void)shapes;
-    loss(layer, io, NULL);
+    loss(layer, io, 0, NULL);
 }
 
-/* dx = (p - [c = label]) / samples of the minibatch */
+/* dx = (p - t) / samples of the minibatch */
 static void backward(const struct sp_layer *layer, const struct sp_shape *shapes, const struct exec_io *io)
 {
     (void)shapes;
     const float *probability = io->saved;
     float *dx = io->input_gradient[0];
     int C = layer->in.c;
+    float s = io->label_smoothing;
     for (int n = 0; dx != NULL && n < io->batch; n++)
         for (int c = 0; c < C; c++) {
-            float hit = io->labels[n] == c ? 1.0f : 0.0f;
+            float target = (io->labels[n] == c ? 1 - s : 0.0f) + s / (float)C;
             dx[(size_t)n * C + c] =
-                io->labels[n] < 0 ? 0 : (probability[(size_t)n * C + c] - hit) / (float)io->minibatch_size;
+                io->labels[n] < 0 ? 0 : (probability[(size_t)n * C + c] - target) / (float)io->minibatch_size;
         }
 }
 
