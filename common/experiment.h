@@ -53,6 +53,7 @@ struct sp_experiment {
         char *backend; /* ref, cpu, cuda */
         int count;     /* 0: as many as the placement needs */
         int threads;
+        char *convolution; /* direct, winograd, auto */
     } devices;
     struct {
         int batch;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+const char *const exec_convolution_names[] = {"direct", "winograd", "auto", NULL};
+
 const struct exec_backend *const exec_backends[] = {&exec_ref_backend, &exec_cpu_backend, NULL};
 
 const struct exec_backend *exec_backend_find(const char *name)

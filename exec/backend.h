@@ -42,14 +42,29 @@ struct exec_sgd {
     bool nesterov;
 };
 
+/* Which algorithm convolutions use, where a backend has several: the faster one is found by timing, once a machine. */
+enum exec_convolution { EXEC_CONVOLUTION_DIRECT, EXEC_CONVOLUTION_WINOGRAD, EXEC_CONVOLUTION_AUTO };
+extern const char *const exec_convolution_names[]; /* of that enum; the words of devices.convolution */
+
+struct exec_backend_config {
+    int threads; /* of the compute library per device, as `bind` will set them; what is compiled depends on it */
+    enum exec_convolution convolution;
+    const char *choices_path; /* AUTO: a file that remembers what was found; NULL: none. Borrowed until create ends */
+    const char *choices;      /* AUTO: choices to follow, as `choices` gave them; NULL: none. Borrowed likewise */
+    bool separate;            /* one operation a layer, none fused: for tests of layers */
+};
+
 struct exec_backend {
     const char *name; /* "ref", "cpu" */
     const char *help;
     bool shared_memory; /* devices see each other's memory: messages are handed over without copies */
 
-    /* `threads`: of the compute library per device, as `bind` will set them; what is compiled depends on it. */
-    sp_status (*create)(int threads, void **context, struct sp_error *err);
+    sp_status (*create)(const struct exec_backend_config *config, void **context, struct sp_error *err);
     void (*destroy)(void **context);
+
+    /* Optional. What AUTO has chosen for the models made so far, as text; the caller frees. The same choices, given to
+     * another run, make it compute the same bits. */
+    char *(*choices)(const void *context);
 
     /* NULL when the backend can do the layer, else the reason why not (static text). */
     const char *(*supports)(const struct sp_layer *layer);

@@ -306,6 +306,11 @@ static json_t *metadata_of(const struct exec_run *run, int64_t gate)
     json_object_set_new(metadata, "network", json_string(run->plan->network->name));
     json_object_set_new(metadata, "backend", json_string(run->backend->name));
     json_object_set_new(metadata, "minibatches_done", json_string(number));
+    if (run->backend->choices != NULL) {
+        char *choices = run->backend->choices(run->context);
+        json_object_set_new(metadata, "choices", json_string(choices));
+        free(choices);
+    }
     set_text(metadata, "settings", settings);
     set_text(metadata, "progress", progress_json(run));
     return metadata;
@@ -391,6 +396,12 @@ static sp_status check_parameters(struct exec_run *run, struct sp_error *err)
 sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(exec_safetensors_open(run->config.checkpoint.resume, &run->resume, err));
+    run->config.compute.choices = exec_safetensors_metadata(run->resume, "choices");
+    return SP_OK;
+}
+
+sp_status exec_checkpoint_check(struct exec_run *run, struct sp_error *err)
+{
     SP_TRY(check_run(run, err));
     SP_TRY(check_parameters(run, err));
     run->replaying = true;

@@ -123,9 +123,11 @@ void exec_gate_cancel(struct exec_run *run);
 sp_status exec_gate_pass(struct exec_run *run, const struct sp_instr *gate, bool wait, bool *opened,
                          struct sp_error *err);
 
-/* Checkpoints (exec/checkpoint.c): open checks that file and run belong together and finds the gate; save and load
+/* Checkpoints (exec/checkpoint.c): open takes over the choices the backend made there, check finds out whether file and
+ * run belong together, and the gate; save and load
  * while all devices stand at `gate`. */
 sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err);
+sp_status exec_checkpoint_check(struct exec_run *run, struct sp_error *err);
 sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
 sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
 

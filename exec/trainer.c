@@ -16,7 +16,7 @@ struct exec_trainer_config exec_trainer_config_default(void)
     return (struct exec_trainer_config){
         .backend = &exec_ref_backend,
         .workers = EXEC_WORKERS_THREADS,
-        .threads = 1,
+        .compute = {.threads = 1},
         .pin = true,
         .sgd = {.lr = 0.01f, .momentum = 0.9f},
         .seed = 1,
@@ -181,16 +181,16 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(check_layers(run, err));
-    SP_TRY(run->backend->create(run->config.threads, &run->context, err));
+    SP_TRY(run->backend->create(&run->config.compute, &run->context, err));
     SP_TRY(make_models(run, err));
     struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
     return sp_memory_plan_create(run->plan, &footprint, &run->memory, err);
 }
 
-sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, int threads,
-                           struct sp_memory_plan **out, struct sp_error *err)
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend,
+                           const struct exec_backend_config *config, struct sp_memory_plan **out, struct sp_error *err)
 {
-    struct exec_run run = {.plan = plan, .backend = backend, .config = {.threads = threads}};
+    struct exec_run run = {.plan = plan, .backend = backend, .config = {.compute = *config}};
     sp_status status = plan_memory(&run, err);
     *out = run.memory;
     destroy_models(&run);
@@ -202,6 +202,8 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
     SP_TRY(check_plan(run, err));
+    if (run->config.checkpoint.resume != NULL)
+        SP_TRY(exec_checkpoint_open(run, err));
     SP_TRY(plan_memory(run, err));
     SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, err));
     SP_TRY(run->transport->create(plan, &run->channels, err));
@@ -211,7 +213,7 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
         return SP_FAIL(err, SP_E_MEMORY, "no memory for the losses of %lld minibatches", (long long)plan->minibatches);
     SP_TRY(sp_trace_create(plan->device_count, 0, run->config.spans_per_lane, &run->trace, err));
     SP_TRY(exec_initialise(run, err));
-    return run->config.checkpoint.resume != NULL ? exec_checkpoint_open(run, err) : SP_OK;
+    return run->resume != NULL ? exec_checkpoint_check(run, err) : SP_OK;
 }
 
 sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *data,
@@ -298,7 +300,7 @@ static void stop_all(struct exec_run *run)
 
 static sp_status bind_device(struct exec_run *run, int device, int devices, struct sp_error *err)
 {
-    int threads = run->config.threads;
+    int threads = run->config.compute.threads;
     bool fits = (long)devices * threads <= sysconf(_SC_NPROCESSORS_ONLN);
     int cores = run->config.pin && fits ? threads : 0;
     return run->backend->bind(run->context, device * threads, cores, threads, err);

@@ -37,7 +37,7 @@ struct exec_progress {
 struct exec_trainer_config {
     const struct exec_backend *backend;
     enum exec_workers workers;
-    int threads;             /* of the compute library, per device */
+    struct exec_backend_config compute;
     bool pin;                /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
     struct exec_sgd sgd;     /* lr: times the factor of `rate` and of the stage */
     struct exec_rate rate;   /* its steps are borrowed */
@@ -60,8 +60,8 @@ struct exec_trainer_config exec_trainer_config_default(void);
 
 /* The memory plan of `plan` by the backend's own sizes, without taking any memory: what a run will need. The caller
  * owns *out. */
-sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend, int threads,
-                           struct sp_memory_plan **out, struct sp_error *err);
+sp_status exec_plan_memory(const struct sp_plan *plan, const struct exec_backend *backend,
+                           const struct exec_backend_config *config, struct sp_memory_plan **out, struct sp_error *err);
 
 /* Compiles the models (one per microbatch size in the plan), makes the memory plan by the backend's own sizes, takes
  * the memory and initialises the parameters. A network the backend cannot do is SP_E_UNSUPPORTED with layer and reason.

@@ -87,11 +87,14 @@ struct side {
     int count;
 };
 
+static enum exec_convolution convolution; /* that the sides are opened with */
+
 static void open_side(struct side *side, const struct exec_backend *backend, const struct sp_network *network)
 {
     struct sp_error err = {0};
     *side = (struct side){.backend = backend, .network = network};
-    if (backend->create(1, &side->context, &err) != SP_OK ||
+    struct exec_backend_config config = {.threads = 1, .convolution = convolution, .separate = true};
+    if (backend->create(&config, &side->context, &err) != SP_OK ||
         backend->model_create(side->context, network, BATCH, NULL, &side->model, &err) != SP_OK)
         fail_msg("%s", err.text);
     side->footprint = backend->footprint(side->model);

@@ -9,6 +9,7 @@
 #include "common/experiment.h"
 #include "common/memory.h"
 #include "common/summary.h"
+#include "exec/backend.h"
 #include "exec/checkpoint.h"
 #include "exec/learning_rate.h"
 
@@ -42,6 +43,11 @@ sp_status program_setup_init(struct program_setup *setup, const struct program *
                              struct sp_error *err);
 void program_setup_fini(struct program_setup *setup);
 
+/* The file that remembers which convolutions are faster how (NULL: none; the caller frees), and what a backend is
+ * created with; the path is borrowed. */
+char *program_choices_path(void);
+struct exec_backend_config program_backend_config(const struct sp_experiment *experiment, const char *choices_path);
+
 /* The memory plan as the experiment's backend would lay it out. */
 sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
                          struct sp_memory_plan **out, struct sp_error *err);
@@ -73,6 +79,7 @@ void program_checkpoints_fini(struct program_checkpoints *checkpoints);
 struct program_recipe {
     struct exec_rate rate;
     double *steps;
+    char *choices_path;
 };
 sp_status program_recipe_init(struct program_recipe *recipe, const struct program_setup *setup, struct sp_error *err);
 void program_recipe_fini(struct program_recipe *recipe);

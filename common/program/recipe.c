@@ -19,6 +19,7 @@ sp_status program_recipe_init(struct program_recipe *recipe, const struct progra
     const struct sp_experiment *experiment = setup->experiment;
     struct sp_data_shape data;
     *recipe = (struct program_recipe){0};
+    recipe->choices_path = program_choices_path();
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
     double epoch = (double)data.train_samples / (double)experiment->train.batch; /* in updates */
     recipe->steps = sp_calloc((size_t)experiment->train.lr_step_count + 1, sizeof *recipe->steps);
@@ -41,5 +42,6 @@ sp_status program_recipe_init(struct program_recipe *recipe, const struct progra
 void program_recipe_fini(struct program_recipe *recipe)
 {
     free(recipe->steps);
+    free(recipe->choices_path);
     *recipe = (struct program_recipe){0};
 }

@@ -1,15 +1,40 @@
+#include "common/alloc.h"
 #include "common/analysis.h"
 #include "common/program/program.h"
 #include "exec/trainer.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* NULL where there is no home. */
+char *program_choices_path(void)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache != NULL && cache[0] != '\0')
+        return sp_format("%s/stalepipe/convolutions.txt", cache);
+    return home != NULL && home[0] != '\0' ? sp_format("%s/.cache/stalepipe/convolutions.txt", home) : NULL;
+}
+
+struct exec_backend_config program_backend_config(const struct sp_experiment *experiment, const char *choices_path)
+{
+    struct exec_backend_config config = {.threads = experiment->devices.threads, .choices_path = choices_path};
+    for (int c = 0; exec_convolution_names[c] != NULL; c++)
+        if (strcmp(exec_convolution_names[c], experiment->devices.convolution) == 0)
+            config.convolution = (enum exec_convolution)c;
+    return config;
+}
 
 sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
                          struct sp_memory_plan **out, struct sp_error *err)
 {
     const struct exec_backend *backend = exec_backend_find(experiment->devices.backend);
-    if (backend != NULL)
-        return exec_plan_memory(plan, backend, experiment->devices.threads, out, err);
+    if (backend != NULL) {
+        char *path = program_choices_path();
+        struct exec_backend_config config = program_backend_config(experiment, path);
+        sp_status status = exec_plan_memory(plan, backend, &config, out, err);
+        free(path);
+        return status;
+    }
     struct sp_footprint plain = sp_footprint_plain(plan->network);
     return sp_memory_plan_create(plan, &plain, out, err);
 }

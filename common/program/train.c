@@ -33,7 +33,7 @@ static struct exec_trainer_config configure(const struct program *program, const
 {
     struct exec_trainer_config config = exec_trainer_config_default();
     config.backend = backend;
-    config.threads = experiment->devices.threads;
+    config.compute = program_backend_config(experiment, recipe->choices_path);
     config.sgd = (struct exec_sgd){.lr = (float)experiment->train.lr,
                                    .momentum = (float)experiment->train.momentum,
                                    .weight_decay = (float)experiment->train.weight_decay,

@@ -1,6 +1,7 @@
 /*
  * Residual add on blocked or plain tensors. Blocks of channels that the shortcut does not have are copied; padded
- * channels are zero in both and stay so. A shortcut in another layout is brought into the main path's first.
+ * channels are zero in both and stay so. A ReLU behind is done on the way, in both directions. A shortcut in another
+ * layout is brought into the main path's first.
  */
 #include "exec/cpu/cpu.h"
 
@@ -33,6 +34,7 @@ static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
     enum cpu_layout layout = CPU_PLAIN;
     struct cpu_md same;
     cpu_keep_layout(model, l);
+    it->with_relu = x != 0 && cpu_relu_follows(model, l);
     SP_TRY(find_block(model, x, &it->block, &layout, err));
     if (model->flat[z])
         return SP_OK;
@@ -71,32 +73,69 @@ static size_t shortcut_row(const struct rows *r, int n, int c, int h)
     return (((size_t)n * r->shortcut_blocks + c) * r->shortcut_H + (size_t)h * r->step) * r->shortcut_W * r->block;
 }
 
-static void forward(const struct rows *r, const float *x, const float *z, float *y)
+/* One row: what the ReLU lets through of x + z, z every `step` blocks of `block`. */
+VECTORISED static void add_row(float *y, const float *x, const float *z, int W, int step, int block, bool relu)
 {
-    size_t row = (size_t)r->W * r->block;
+    for (int w = 0; w < W; w++)
+        for (int b = 0; b < block; b++) {
+            float sum = x[w * block + b] + z[w * step * block + b];
+            y[w * block + b] = relu && !(sum > 0) ? 0 : sum;
+        }
+}
+
+/* The same for whole rows that lie one behind another in both. */
+VECTORISED static void add_all(float *y, const float *x, const float *z, size_t count, bool relu)
+{
+    if (relu)
+#pragma GCC ivdep
+        for (size_t i = 0; i < count; i++)
+            y[i] = x[i] + z[i] > 0 ? x[i] + z[i] : 0;
+    else
+#pragma GCC ivdep
+        for (size_t i = 0; i < count; i++)
+            y[i] = x[i] + z[i];
+}
+
+VECTORISED static void relu_row(float *y, const float *x, size_t count, bool relu)
+{
+#pragma GCC ivdep
+    for (size_t i = 0; i < count; i++)
+        y[i] = relu && !(x[i] > 0) ? 0 : x[i];
+}
+
+static bool is_whole(const struct rows *r)
+{
+    return r->step == 1 && r->blocks == r->shortcut_blocks && r->H == r->shortcut_H && r->W == r->shortcut_W;
+}
+
+static void forward(const struct rows *r, bool relu, const float *x, const float *z, float *y)
+{
+    size_t row = (size_t)r->W * (size_t)r->block;
+    if (is_whole(r)) {
+        add_all(y, x, z, (size_t)r->N * (size_t)r->blocks * (size_t)r->H * row, relu);
+        return;
+    }
     for (int n = 0; n < r->N; n++)
         for (int c = 0; c < r->blocks; c++)
             for (int h = 0; h < r->H; h++) {
                 size_t at = (((size_t)n * r->blocks + c) * r->H + h) * row;
-                if (c >= r->shortcut_blocks) {
-                    if (y != x)
-                        memcpy(y + at, x + at, sizeof *y * row);
-                    continue;
-                }
-                const float *from = z + shortcut_row(r, n, c, h);
-                for (int w = 0; w < r->W; w++)
-                    for (int b = 0; b < r->block; b++)
-                        y[at + (size_t)w * r->block + b] =
-                            x[at + (size_t)w * r->block + b] + from[(size_t)w * r->step * r->block + b];
+                if (c >= r->shortcut_blocks)
+                    relu_row(y + at, x + at, row, relu);
+                else
+                    add_row(y + at, x + at, z + shortcut_row(r, n, c, h), r->W, r->step, r->block, relu);
             }
 }
 
 static void backward_shortcut(const struct rows *r, const float *dy, float *dz)
 {
     size_t row = (size_t)r->W * r->block;
+    if (is_whole(r)) {
+        memcpy(dz, dy, sizeof *dz * (size_t)r->N * r->blocks * r->H * row);
+        return;
+    }
     memset(dz, 0, sizeof *dz * (size_t)r->N * r->shortcut_blocks * r->shortcut_H * r->shortcut_W * r->block);
     for (int n = 0; n < r->N; n++)
-        for (int c = 0; c < r->shortcut_blocks; c++)
+        for (int c = 0; c < r->shortcut_blocks && c < r->blocks; c++)
             for (int h = 0; h < r->H; h++) {
                 const float *from = dy + (((size_t)n * r->blocks + c) * r->H + h) * row;
                 float *to = dz + shortcut_row(r, n, c, h);
@@ -104,6 +143,25 @@ static void backward_shortcut(const struct rows *r, const float *dy, float *dz)
                     memcpy(to + (size_t)w * r->step * r->block, from + (size_t)w * r->block,
                            sizeof *to * (size_t)r->block);
             }
+}
+
+/* The gradient of what went into the ReLU. `to` may be `dy`. */
+VECTORISED static void mask(const float *y, const float *dy, float *to, size_t count)
+{
+#pragma GCC ivdep
+    for (size_t i = 0; i < count; i++)
+        to[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+/* The same into both branches at once. */
+VECTORISED static void mask_both(const float *y, const float *dy, float *dx, float *dz, size_t count)
+{
+#pragma GCC ivdep
+    for (size_t i = 0; i < count; i++) {
+        float passed = y[i] > 0 ? dy[i] : 0;
+        dx[i] = passed;
+        dz[i] = passed;
+    }
 }
 
 /* The shortcut's channels may end within a block of the main path's that has more: those lanes belong to nobody. */
@@ -118,20 +176,30 @@ static void clear_padding(const struct rows *r, int channels, float *dz)
     }
 }
 
+/* Without a ReLU the main path's gradient is the output's; with one it is masked, in place where the plan says so. */
 static sp_status backward(struct cpu_model *model, int l, const struct exec_io *io, struct sp_error *err)
 {
     const struct rows r = rows_of(model, l);
     struct cpu_layer *it = &model->layers[l];
     int z = model->network->layers[l].inputs[1];
-    if (io->input_gradient[1] != NULL) {
-        float *dz = cpu_copy_source(&it->input_gradient_copy, io->input_gradient[1], io);
-        backward_shortcut(&r, io->output_gradient, dz);
-        clear_padding(&r, model->images[z].c, dz);
-        SP_TRY(cpu_copy_out(model, &it->input_gradient_copy, io->input_gradient[1], io, err));
+    size_t bytes = cpu_md_bytes(&model->tensors[l + 1]);
+    float *dx = io->input_gradient[0];
+    float *dz = cpu_copy_source(&it->input_gradient_copy, io->input_gradient[1], io);
+    SP_ASSERT(!it->with_relu || dx != NULL, "layer %d: the main path wants no gradient", l);
+    if (it->with_relu && dz != NULL && is_whole(&r)) {
+        mask_both(io->output, io->output_gradient, dx, dz, bytes / sizeof(float));
+    } else {
+        if (it->with_relu)
+            mask(io->output, io->output_gradient, dx, bytes / sizeof(float));
+        else if (dx != NULL && dx != io->output_gradient)
+            memcpy(dx, io->output_gradient, bytes);
+        if (dz != NULL)
+            backward_shortcut(&r, it->with_relu ? dx : io->output_gradient, dz);
     }
-    if (io->input_gradient[0] != NULL && io->input_gradient[0] != io->output_gradient)
-        memcpy(io->input_gradient[0], io->output_gradient, cpu_md_bytes(&model->tensors[l + 1]));
-    return SP_OK;
+    if (dz == NULL)
+        return SP_OK;
+    clear_padding(&r, model->images[z].c, dz);
+    return cpu_copy_out(model, &it->input_gradient_copy, io->input_gradient[1], io, err);
 }
 
 static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)
@@ -141,7 +209,7 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     const struct rows r = rows_of(model, l);
     const void *z;
     SP_TRY(cpu_copy_in(model, &model->layers[l].input_copy[pass], io->input[1], io, &z, err));
-    forward(&r, io->input[0], z, io->output);
+    forward(&r, model->layers[l].with_relu, io->input[0], z, io->output);
     return SP_OK;
 }
 

@@ -35,23 +35,39 @@ static void find_given(void)
 
 /* The library compiles for as many threads as it finds when it compiles, and some primitives (batch norm) are far
  * slower when fewer run them. */
-static sp_status create(int threads, void **context, struct sp_error *err)
+static sp_status create(const struct exec_backend_config *config, void **out, struct sp_error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, find_given);
-    omp_set_num_threads(threads);
-    struct cpu_library *library = sp_calloc(1, sizeof *library);
-    *context = library;
-    return cpu_library_create(library, err);
+    omp_set_num_threads(config->threads);
+    struct cpu_context *context = sp_calloc(1, sizeof *context);
+    *out = context;
+    context->convolution = config->convolution;
+    context->separate = config->separate;
+    context->choices_path = sp_strdup(config->choices_path);
+    context->given = sp_strdup(config->choices);
+    cpu_choices_machine(config->threads, context->machine);
+    cpu_choices_load(config->choices_path);
+    return cpu_library_create(&context->library, err);
 }
 
-static void destroy(void **context)
+static char *choices(const void *context)
 {
-    if (*context == NULL)
+    const char *used = ((const struct cpu_context *)context)->used;
+    return sp_strdup(used != NULL ? used : "");
+}
+
+static void destroy(void **self)
+{
+    struct cpu_context *context = *self;
+    if (context == NULL)
         return;
-    cpu_library_destroy(*context);
-    free(*context);
-    *context = NULL;
+    cpu_library_destroy(&context->library);
+    free(context->choices_path);
+    free(context->given);
+    free(context->used);
+    free(context);
+    *self = NULL;
 }
 
 static const char *supports(const struct sp_layer *layer)
@@ -142,7 +158,8 @@ static sp_status model_create(void *context, const struct sp_network *network, i
                               struct sp_error *err)
 {
     struct cpu_model *model = sp_calloc(1, sizeof *model);
-    model->library = context;
+    model->context = context;
+    model->library = &model->context->library;
     model->network = network;
     model->batch = batch;
     model->like = like;
@@ -202,32 +219,42 @@ static sp_status run(void *self, int layer, enum sp_pass pass, const struct exec
     return status;
 }
 
+VECTORISED static void add_floats(float *restrict to, const float *restrict from, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] += from[i];
+}
+
 static sp_status add(void *self, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err)
 {
     (void)err;
-    size_t count = (tensor >= 0 ? tensor_bytes(self, tensor, 0) : bytes) / sizeof(float);
-    float *to = sum;
-    const float *from = addend;
-    for (size_t i = 0; i < count; i++)
-        to[i] += from[i];
+    add_floats(sum, addend, (tensor >= 0 ? tensor_bytes(self, tensor, 0) : bytes) / sizeof(float));
     return SP_OK;
 }
 
-/* The formula stands in exec_sgd_one; two loops, so that each is one pass of vector instructions. */
+/* The formula stands in exec_sgd_one. Both forms are one pass: w and its successor may be one block. */
+VECTORISED static void step(const float *w, float *next, float *restrict v, const float *restrict g, size_t count,
+                            struct exec_sgd sgd)
+{
+#pragma GCC ivdep
+    for (size_t i = 0; i < count; i++)
+        next[i] = exec_sgd_one(w[i], &v[i], g[i], sgd.lr, sgd.momentum, sgd.weight_decay, 0);
+}
+
+VECTORISED static void nesterov_step(const float *w, float *next, float *restrict v, const float *restrict g,
+                                     size_t count, struct exec_sgd sgd)
+{
+#pragma GCC ivdep
+    for (size_t i = 0; i < count; i++)
+        next[i] = exec_sgd_one(w[i], &v[i], g[i], sgd.lr, sgd.momentum, sgd.weight_decay, 1);
+}
+
 static sp_status update(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
                         const struct exec_sgd *sgd, struct sp_error *err)
 {
     (void)context;
     (void)err;
-    const float *w = in, *g = gradient;
-    float *next = out, *v = velocity, lr = sgd->lr, mu = sgd->momentum, wd = sgd->weight_decay;
-    size_t count = bytes / sizeof(float);
-    if (sgd->nesterov)
-        for (size_t i = 0; i < count; i++)
-            next[i] = exec_sgd_one(w[i], &v[i], g[i], lr, mu, wd, 1);
-    else
-        for (size_t i = 0; i < count; i++)
-            next[i] = exec_sgd_one(w[i], &v[i], g[i], lr, mu, wd, 0);
+    (sgd->nesterov ? nesterov_step : step)(in, out, velocity, gradient, bytes / sizeof(float), *sgd);
     return SP_OK;
 }
 
@@ -308,6 +335,7 @@ const struct exec_backend exec_cpu_backend = {
     .shared_memory = true,
     .create = create,
     .destroy = destroy,
+    .choices = choices,
     .supports = supports,
     .bind = bind,
     .model_create = model_create,

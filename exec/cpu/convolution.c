@@ -1,14 +1,17 @@
 /*
  * Convolution takes its input as it comes, unless the library has only its slow reference for that layout (few
- * channels, padded to a block): then the pass takes the layout that the library prefers, by a copy in scratch.
+ * channels, padded to a block): then the pass takes the layout that the library prefers, by a copy in scratch. Layouts
+ * are those of the direct algorithm; Winograd's is used, pass by pass, where it exists for them and is chosen.
  */
 #include "exec/cpu/cpu.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct cpu_window window_of(const struct sp_layer *l)
 {
-    return (struct cpu_window){l->settings.kernel, l->settings.kernel, l->settings.stride, l->settings.pad};
+    return (struct cpu_window){l->settings.kernel, l->settings.kernel, l->settings.stride,
+                               l->settings.pad,    CPU_DIRECT,         false};
 }
 
 static bool is_slow(const_dnnl_primitive_desc_t pd)
@@ -31,96 +34,189 @@ struct parts {
     const struct cpu_md *with_bias; /* NULL: none */
 };
 
+/* A pass's primitive, not yet settled on, and the layouts of what it reads and makes beside the network's tensors. */
+struct candidate {
+    struct cpu_op op;
+    struct cpu_md source, weights, output_gradient;
+};
+
+static sp_status make_forward(struct cpu_model *model, int l, const struct parts *parts, enum cpu_algorithm algorithm,
+                              struct candidate *out, struct sp_error *err)
+{
+    const struct cpu_layer *it = &model->layers[l];
+    const struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT], *dst = &model->tensors[l + 1];
+    struct cpu_window window = window_of(parts->layer);
+    dnnl_primitive_desc_t pd;
+    window.algorithm = algorithm;
+    window.relu = it->with_relu;
+    SP_TRY(
+        cpu_convolution_forward(model->library, true, &out->source, stored, parts->with_bias, dst, window, &pd, err));
+    SP_TRY(cpu_op_create(model->library, pd, &out->op, err));
+    cpu_op_argument(&out->op, DNNL_ARG_SRC, &out->source);
+    cpu_op_argument(&out->op, DNNL_ARG_WEIGHTS, stored);
+    cpu_op_argument(&out->op, DNNL_ARG_DST, dst);
+    if (parts->with_bias != NULL)
+        cpu_op_argument(&out->op, DNNL_ARG_BIAS, &parts->bias);
+    return SP_OK;
+}
+
+/* Weight gradients. Some shapes have a fast primitive only if both the input and the output's gradient may change their
+ * layout. */
+static sp_status make_weights(struct cpu_model *model, int l, const struct parts *parts,
+                              const_dnnl_primitive_desc_t hint, enum cpu_algorithm algorithm, struct candidate *out,
+                              struct sp_error *err)
+{
+    const struct cpu_md *in[] = {parts->in, &parts->any_in, &parts->any_in};
+    const struct cpu_md *gradient[] = {&model->tensors[l + 1], &model->tensors[l + 1], &parts->any_out};
+    struct cpu_window window = window_of(parts->layer);
+    dnnl_primitive_desc_t pd = NULL;
+    window.algorithm = algorithm;
+    for (int attempt = 0; attempt < 3 && (pd == NULL || is_slow(pd)); attempt++) {
+        drop(&pd);
+        SP_TRY(cpu_convolution_backward_weights(model->library, hint, in[attempt], &parts->any_weights,
+                                                parts->with_bias, gradient[attempt], window, &pd, err));
+    }
+    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_src_md, &out->source, err));
+    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_dst_md, &out->output_gradient, err));
+    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_weights_md, &out->weights, err));
+    SP_TRY(cpu_op_create(model->library, pd, &out->op, err));
+    cpu_op_argument(&out->op, DNNL_ARG_SRC, &out->source);
+    cpu_op_argument(&out->op, DNNL_ARG_DIFF_DST, &out->output_gradient);
+    cpu_op_argument(&out->op, DNNL_ARG_DIFF_WEIGHTS, &out->weights);
+    if (parts->with_bias != NULL)
+        cpu_op_argument(&out->op, DNNL_ARG_DIFF_BIAS, &parts->bias);
+    return SP_OK;
+}
+
+static sp_status make_data(struct cpu_model *model, int l, const struct parts *parts, const_dnnl_primitive_desc_t hint,
+                           enum cpu_algorithm algorithm, struct candidate *out, struct sp_error *err)
+{
+    const struct cpu_md *dst = &model->tensors[l + 1];
+    struct cpu_window window = window_of(parts->layer);
+    dnnl_primitive_desc_t pd;
+    window.algorithm = algorithm;
+    out->source = *parts->in;
+    SP_TRY(
+        cpu_convolution_backward_data(model->library, hint, &out->source, &parts->any_weights, dst, window, &pd, err));
+    if (is_slow(pd)) {
+        drop(&pd);
+        SP_TRY(cpu_convolution_backward_data(model->library, hint, &parts->any_in, &parts->any_weights, dst, window,
+                                             &pd, err));
+        SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_src_md, &out->source, err));
+    }
+    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_weights_md, &out->weights, err));
+    SP_TRY(cpu_op_create(model->library, pd, &out->op, err));
+    cpu_op_argument(&out->op, DNNL_ARG_DIFF_DST, dst);
+    cpu_op_argument(&out->op, DNNL_ARG_WEIGHTS, &out->weights);
+    cpu_op_argument(&out->op, DNNL_ARG_DIFF_SRC, &out->source);
+    return SP_OK;
+}
+
+/* The three primitives of a layer. */
+enum job { FORWARD, WEIGHTS, DATA };
+
+/* `out->source` is given for FORWARD. On failure nothing is left in *out. */
+static sp_status make(struct cpu_model *model, int l, const struct parts *parts, const_dnnl_primitive_desc_t hint,
+                      enum job job, enum cpu_algorithm algorithm, struct candidate *out, struct sp_error *err)
+{
+    sp_status status = job == FORWARD   ? make_forward(model, l, parts, algorithm, out, err)
+                       : job == WEIGHTS ? make_weights(model, l, parts, hint, algorithm, out, err)
+                                        : make_data(model, l, parts, hint, algorithm, out, err);
+    if (status != SP_OK)
+        cpu_op_destroy(&out->op);
+    return status;
+}
+
+/* "AMD EPYC, oneDNN 2.6.3, 1 thread, 128x16x32x32, 16 filters 3x3, stride 1, pad 1, forward" */
+static void key_of(const struct cpu_model *model, const struct sp_layer *layer, enum job job, char key[CPU_CHOICE_KEY])
+{
+    static const char *const names[] = {[FORWARD] = "forward", [WEIGHTS] = "weights", [DATA] = "data"};
+    snprintf(key, CPU_CHOICE_KEY, "%.120s, %dx%dx%dx%d, %d filters %dx%d, stride %d, pad %d, %s",
+             model->context->machine, model->batch, layer->in.c, layer->in.h, layer->in.w, layer->out.c,
+             layer->settings.kernel, layer->settings.kernel, layer->settings.stride, layer->settings.pad, names[job]);
+}
+
+/* Seconds of one run, the best of some; the operation is used up. */
+static sp_status time_and_destroy(struct cpu_model *model, struct candidate *candidate, double *seconds,
+                                  struct sp_error *err)
+{
+    sp_status status = cpu_op_time(model->library, &candidate->op, seconds, err);
+    cpu_op_destroy(&candidate->op);
+    return status;
+}
+
+/* The algorithm for one pass: as demanded, as remembered, or as timed now. Winograd only where the library has it for
+ * these layouts. */
+static sp_status choose(struct cpu_model *model, int l, const struct parts *parts, const_dnnl_primitive_desc_t hint,
+                        enum job job, const struct candidate *given, enum cpu_algorithm *out, struct sp_error *err)
+{
+    struct cpu_context *context = model->context;
+    struct candidate direct = *given, winograd = *given;
+    struct sp_error unable = {0};
+    char key[CPU_CHOICE_KEY];
+    double direct_s, winograd_s;
+    *out = CPU_DIRECT;
+    if (context->convolution == EXEC_CONVOLUTION_DIRECT)
+        return SP_OK;
+    sp_status possible = make(model, l, parts, hint, job, CPU_WINOGRAD, &winograd, &unable);
+    sp_error_fini(&unable);
+    if (possible != SP_OK)
+        return SP_OK;
+    key_of(model, parts->layer, job, key);
+    bool known = context->convolution == EXEC_CONVOLUTION_WINOGRAD || cpu_choices_in(context->given, key, out) ||
+                 cpu_choices_find(key, out);
+    if (known) {
+        cpu_op_destroy(&winograd.op);
+        *out = context->convolution == EXEC_CONVOLUTION_WINOGRAD ? CPU_WINOGRAD : *out;
+    } else {
+        SP_TRY(time_and_destroy(model, &winograd, &winograd_s, err));
+        SP_TRY(make(model, l, parts, hint, job, CPU_DIRECT, &direct, err));
+        SP_TRY(time_and_destroy(model, &direct, &direct_s, err));
+        *out = winograd_s < direct_s ? CPU_WINOGRAD : CPU_DIRECT;
+        cpu_choices_keep(key, *out, direct_s, winograd_s, context->choices_path);
+    }
+    cpu_choices_note(&context->used, key, *out);
+    return SP_OK;
+}
+
+/* Chooses and makes one of the primitives. */
+static sp_status settle(struct cpu_model *model, int l, const struct parts *parts, const_dnnl_primitive_desc_t hint,
+                        enum job job, struct candidate *out, struct sp_error *err)
+{
+    enum cpu_algorithm algorithm;
+    SP_TRY(choose(model, l, parts, hint, job, out, &algorithm, err));
+    return make(model, l, parts, hint, job, algorithm, out, err);
+}
+
 static sp_status compile_forward(struct cpu_model *model, int l, struct parts *parts, dnnl_primitive_desc_t *hint,
                                  struct sp_error *err)
 {
     struct cpu_library *library = model->library;
     struct cpu_layer *it = &model->layers[l];
-    struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT], source = *parts->in;
+    struct candidate chosen = {.source = *parts->in};
     struct cpu_window window = window_of(parts->layer);
-    dnnl_primitive_desc_t pd;
-    SP_TRY(cpu_convolution_forward(library, true, &source, &parts->weights, parts->with_bias, &parts->any_out, window,
-                                   hint, err));
+    it->with_relu = cpu_relu_follows(model, l);
+    SP_TRY(cpu_convolution_forward(library, true, &chosen.source, &parts->weights, parts->with_bias, &parts->any_out,
+                                   window, hint, err));
     if (is_slow(*hint)) {
         drop(hint);
         SP_TRY(cpu_convolution_forward(library, true, &parts->any_in, &parts->weights, parts->with_bias,
                                        &parts->any_out, window, hint, err));
-        SP_TRY(cpu_pd_md(library, *hint, dnnl_query_src_md, &source, err));
+        SP_TRY(cpu_pd_md(library, *hint, dnnl_query_src_md, &chosen.source, err));
     }
     SP_TRY(cpu_pd_md(library, *hint, dnnl_query_dst_md, &model->tensors[l + 1], err));
-    SP_TRY(cpu_pd_md(library, *hint, dnnl_query_weights_md, stored, err));
+    SP_TRY(cpu_pd_md(library, *hint, dnnl_query_weights_md, &it->parameters[SP_PARAMETER_WEIGHT], err));
     if (parts->with_bias != NULL)
         it->parameters[SP_PARAMETER_BIAS] = parts->bias;
-    SP_TRY(cpu_convolution_forward(library, true, &source, stored, parts->with_bias, &model->tensors[l + 1], window,
-                                   &pd, err));
-    SP_TRY(cpu_op_create(library, pd, &it->forward, err));
-    cpu_op_argument(&it->forward, DNNL_ARG_SRC, &source);
-    cpu_op_argument(&it->forward, DNNL_ARG_WEIGHTS, stored);
-    cpu_op_argument(&it->forward, DNNL_ARG_DST, &model->tensors[l + 1]);
-    if (parts->with_bias != NULL)
-        cpu_op_argument(&it->forward, DNNL_ARG_BIAS, &parts->bias);
+    SP_TRY(settle(model, l, parts, *hint, FORWARD, &chosen, err));
+    it->forward = chosen.op;
     for (int pass = 0; pass < SP_PASS_COUNT; pass++) {
         if (pass == SP_PASS_BACKWARD)
             continue;
         cpu_take_scratchpad(it, (enum sp_pass)pass, &it->forward);
-        SP_TRY(cpu_copy_compile(model, it, (enum sp_pass)pass, parts->in, &source, false, &it->input_copy[pass], err));
+        SP_TRY(cpu_copy_compile(model, it, (enum sp_pass)pass, parts->in, &chosen.source, false, &it->input_copy[pass],
+                                err));
     }
-    return SP_OK;
-}
-
-/* What the weight gradient's primitive takes and makes. */
-struct weights_layouts {
-    struct cpu_md source, output_gradient, made;
-};
-
-/* Weight gradients: the primitive, before any copy takes scratch. Some shapes have a fast one only if both the input
- * and the output's gradient may change their layout. */
-static sp_status compile_weights(struct cpu_model *model, int l, struct parts *parts, dnnl_primitive_desc_t hint,
-                                 struct weights_layouts *layouts, struct sp_error *err)
-{
-    struct cpu_layer *it = &model->layers[l];
-    const struct cpu_md *in[] = {parts->in, &parts->any_in, &parts->any_in};
-    const struct cpu_md *out[] = {&model->tensors[l + 1], &model->tensors[l + 1], &parts->any_out};
-    dnnl_primitive_desc_t pd = NULL;
-    for (int attempt = 0; attempt < 3 && (pd == NULL || is_slow(pd)); attempt++) {
-        drop(&pd);
-        SP_TRY(cpu_convolution_backward_weights(model->library, hint, in[attempt], &parts->any_weights,
-                                                parts->with_bias, out[attempt], window_of(parts->layer), &pd, err));
-    }
-    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_src_md, &layouts->source, err));
-    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_dst_md, &layouts->output_gradient, err));
-    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_weights_md, &layouts->made, err));
-    SP_TRY(cpu_op_create(model->library, pd, &it->backward_weights, err));
-    cpu_op_argument(&it->backward_weights, DNNL_ARG_SRC, &layouts->source);
-    cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_DST, &layouts->output_gradient);
-    cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_WEIGHTS, &layouts->made);
-    if (parts->with_bias != NULL)
-        cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_BIAS, &parts->bias);
-    cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_weights);
-    return SP_OK;
-}
-
-static sp_status compile_data(struct cpu_model *model, int l, struct parts *parts, dnnl_primitive_desc_t hint,
-                              struct cpu_md *source, struct cpu_md *wanted, struct sp_error *err)
-{
-    struct cpu_layer *it = &model->layers[l];
-    const struct cpu_md *dst = &model->tensors[l + 1];
-    struct cpu_window window = window_of(parts->layer);
-    dnnl_primitive_desc_t pd;
-    *source = *parts->in;
-    SP_TRY(cpu_convolution_backward_data(model->library, hint, source, &parts->any_weights, dst, window, &pd, err));
-    if (is_slow(pd)) {
-        drop(&pd);
-        SP_TRY(cpu_convolution_backward_data(model->library, hint, &parts->any_in, &parts->any_weights, dst, window,
-                                             &pd, err));
-        SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_src_md, source, err));
-    }
-    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_weights_md, wanted, err));
-    SP_TRY(cpu_op_create(model->library, pd, &it->backward_data, err));
-    cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_DST, dst);
-    cpu_op_argument(&it->backward_data, DNNL_ARG_WEIGHTS, wanted);
-    cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_SRC, source);
-    cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_data);
     return SP_OK;
 }
 
@@ -129,21 +225,25 @@ static sp_status compile_backward(struct cpu_model *model, int l, struct parts *
 {
     struct cpu_layer *it = &model->layers[l];
     const struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT];
-    struct weights_layouts layouts;
-    struct cpu_md data_source, wanted;
+    struct candidate weights = {0}, data = {0};
     bool needs_data = parts->layer->inputs[0] != 0;
-    SP_TRY(compile_weights(model, l, parts, hint, &layouts, err));
-    if (needs_data)
-        SP_TRY(compile_data(model, l, parts, hint, &data_source, &wanted, err));
-    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, &layouts.made, stored, true, &it->gradient_copy, err));
-    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, parts->in, &layouts.source, false,
+    SP_TRY(settle(model, l, parts, hint, WEIGHTS, &weights, err));
+    it->backward_weights = weights.op;
+    cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_weights);
+    if (needs_data) {
+        SP_TRY(settle(model, l, parts, hint, DATA, &data, err));
+        it->backward_data = data.op;
+        cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_data);
+    }
+    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, &weights.weights, stored, true, &it->gradient_copy, err));
+    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, parts->in, &weights.source, false,
                             &it->input_copy[SP_PASS_BACKWARD], err));
-    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, &model->tensors[l + 1], &layouts.output_gradient, false,
+    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, &model->tensors[l + 1], &weights.output_gradient, false,
                             &it->output_copy[SP_PASS_BACKWARD], err));
     if (!needs_data)
         return SP_OK;
-    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, stored, &wanted, false, &it->weights_copy, err));
-    return cpu_copy_compile(model, it, SP_PASS_BACKWARD, &data_source, parts->in, true, &it->input_gradient_copy, err);
+    SP_TRY(cpu_copy_compile(model, it, SP_PASS_BACKWARD, stored, &data.weights, false, &it->weights_copy, err));
+    return cpu_copy_compile(model, it, SP_PASS_BACKWARD, &data.source, parts->in, true, &it->input_gradient_copy, err);
 }
 
 static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)

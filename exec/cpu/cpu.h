@@ -12,7 +12,25 @@
 #define EXEC_CPU_CPU_H
 
 #include "exec/backend.h"
+#include "exec/cpu/choices.h"
 #include "exec/cpu/onednn.h"
+
+/* Compiled for the widest vectors of the machine it runs on; -ffp-contract=off keeps the bits the same on all. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define VECTORISED __attribute__((optimize("O3"), target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORISED
+#endif
+
+/* One per run. */
+struct cpu_context {
+    struct cpu_library library;
+    enum exec_convolution convolution;
+    bool separate;
+    char machine[CPU_CHOICE_KEY];
+    char *choices_path, *given; /* NULL: none */
+    char *used;                 /* lines of the choices made so far; NULL: none */
+};
 
 struct cpu_model;
 
@@ -39,11 +57,14 @@ struct cpu_layer {
      */
     struct cpu_copy input_copy[SP_PASS_COUNT], output_copy[SP_PASS_COUNT];
     struct cpu_copy input_gradient_copy;
-    int block; /* add: channels of a block in the main path's layout, 1: plain */
+    bool with_relu;          /* the ReLU behind is done by this layer (backward too, but for convolutions) */
+    size_t workspace_offset; /* batch norm with ReLU: in `saved` */
+    int block;               /* add: channels of a block in the main path's layout, 1: plain */
 };
 
 struct cpu_model {
-    struct cpu_library *library;
+    struct cpu_context *context;
+    struct cpu_library *library; /* the context's */
     const struct sp_network *network;
     int batch;
     const struct cpu_model *like;
@@ -67,6 +88,9 @@ sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, 
 /* The (N, C, H, W) description of a shape in a layout. */
 sp_status cpu_image_md(struct cpu_model *model, struct sp_shape shape, enum cpu_layout layout, struct cpu_md *out,
                        struct sp_error *err);
+
+/* Whether the next layer is a ReLU, the only reader of layer l's output, so that l can do it on the way. */
+bool cpu_relu_follows(const struct cpu_model *model, int l);
 
 /* Layer l's output has the layout of its input. */
 void cpu_keep_layout(struct cpu_model *model, int l);

@@ -16,15 +16,16 @@ static sp_status compile_forward(struct cpu_model *model, int l, const struct cp
     struct cpu_layer *it = &model->layers[l];
     const struct cpu_md *src = &model->tensors[layer->inputs[0]], *dst = &model->tensors[l + 1];
     struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT];
+    it->with_relu = cpu_relu_follows(model, l);
     if (model->like != NULL)
         *stored = model->like->layers[l].parameters[SP_PARAMETER_WEIGHT];
     const struct cpu_md *weights = model->like != NULL ? stored : any;
     dnnl_primitive_desc_t pd;
-    SP_TRY(cpu_inner_product_forward(model->library, true, src, weights, bias, dst, hint, err));
+    SP_TRY(cpu_inner_product_forward(model->library, true, src, weights, bias, dst, it->with_relu, hint, err));
     SP_TRY(cpu_pd_md(model->library, *hint, dnnl_query_weights_md, stored, err));
     if (bias != NULL)
         it->parameters[SP_PARAMETER_BIAS] = *bias;
-    SP_TRY(cpu_inner_product_forward(model->library, true, src, stored, bias, dst, &pd, err));
+    SP_TRY(cpu_inner_product_forward(model->library, true, src, stored, bias, dst, it->with_relu, &pd, err));
     SP_TRY(cpu_op_create(model->library, pd, &it->forward, err));
     cpu_op_argument(&it->forward, DNNL_ARG_SRC, src);
     cpu_op_argument(&it->forward, DNNL_ARG_WEIGHTS, stored);

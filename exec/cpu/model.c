@@ -18,6 +18,14 @@ sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, 
     return cpu_image_md(model, shape, CPU_PLAIN, out, err);
 }
 
+bool cpu_relu_follows(const struct cpu_model *model, int l)
+{
+    const struct sp_network *network = model->network;
+    const struct sp_layer *next = l + 1 < network->layer_count ? &network->layers[l + 1] : NULL;
+    return !model->context->separate && next != NULL && next->type == SP_LAYER_RELU && next->inputs[0] == l + 1 &&
+           sp_network_last_consumer(network, l + 1) == l + 1;
+}
+
 void cpu_keep_layout(struct cpu_model *model, int l)
 {
     int x = model->network->layers[l].inputs[0];

@@ -1,8 +1,10 @@
 #include "exec/cpu/onednn.h"
 #include "common/alloc.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define VERSION_3 (DNNL_VERSION_MAJOR >= 3)
 
@@ -29,13 +31,31 @@ static const char *word_of(dnnl_status_t status)
             return SP_FAIL(err, SP_E_BACKEND, "oneDNN: %s: %s", #call, word_of(try_status));                           \
     } while (0)
 
+static sp_status append_relu(dnnl_primitive_attr_t attributes, struct sp_error *err)
+{
+    dnnl_post_ops_t operations;
+    TRY(dnnl_post_ops_create(&operations));
+#if VERSION_3
+    dnnl_status_t status = dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_relu, 0, 0);
+#else
+    dnnl_status_t status = dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_relu, 0, 0);
+#endif
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_post_ops(attributes, operations);
+    dnnl_post_ops_destroy(operations);
+    TRY(status);
+    return SP_OK;
+}
+
 sp_status cpu_library_create(struct cpu_library *library, struct sp_error *err)
 {
     *library = (struct cpu_library){0};
     TRY(dnnl_engine_create(&library->engine, dnnl_cpu, 0));
     TRY(dnnl_primitive_attr_create(&library->attributes));
     TRY(dnnl_primitive_attr_set_scratchpad_mode(library->attributes, dnnl_scratchpad_mode_user));
-    return SP_OK;
+    TRY(dnnl_primitive_attr_create(&library->relu_attributes));
+    TRY(dnnl_primitive_attr_set_scratchpad_mode(library->relu_attributes, dnnl_scratchpad_mode_user));
+    return append_relu(library->relu_attributes, err);
 }
 
 void cpu_library_destroy(struct cpu_library *library)
@@ -47,6 +67,8 @@ void cpu_library_destroy(struct cpu_library *library)
     free(library->descriptions);
     if (library->attributes != NULL)
         dnnl_primitive_attr_destroy(library->attributes);
+    if (library->relu_attributes != NULL)
+        dnnl_primitive_attr_destroy(library->relu_attributes);
     if (library->engine != NULL)
         dnnl_engine_destroy(library->engine);
     *library = (struct cpu_library){0};
@@ -194,6 +216,21 @@ static struct geometry geometry_of(struct cpu_window w)
 
 #define NORM_FLAGS (dnnl_use_scale | dnnl_use_shift)
 
+static unsigned norm_flags(bool relu)
+{
+    return NORM_FLAGS | (relu ? dnnl_fuse_norm_relu : 0u);
+}
+
+static dnnl_alg_kind_t algorithm_of(struct cpu_window window)
+{
+    return window.algorithm == CPU_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
+}
+
+static const_dnnl_primitive_attr_t attributes_for(const struct cpu_library *library, bool relu)
+{
+    return relu ? library->relu_attributes : library->attributes;
+}
+
 #if VERSION_3
 
 sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
@@ -201,9 +238,9 @@ sp_status cpu_convolution_forward(struct cpu_library *library, bool training, co
                                   struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
 {
     struct geometry g = geometry_of(window);
-    TRY(dnnl_convolution_forward_primitive_desc_create(out, library->engine, kind_of(training), dnnl_convolution_direct,
-                                                       RAW(src), RAW(weights), RAW(bias), RAW(dst), g.strides,
-                                                       g.dilates, g.padding, g.padding, library->attributes));
+    TRY(dnnl_convolution_forward_primitive_desc_create(
+        out, library->engine, kind_of(training), algorithm_of(window), RAW(src), RAW(weights), RAW(bias), RAW(dst),
+        g.strides, g.dilates, g.padding, g.padding, attributes_for(library, window.relu)));
     return SP_OK;
 }
 
@@ -213,9 +250,9 @@ sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_
                                         dnnl_primitive_desc_t *out, struct sp_error *err)
 {
     struct geometry g = geometry_of(window);
-    TRY(dnnl_convolution_backward_data_primitive_desc_create(
-        out, library->engine, dnnl_convolution_direct, RAW(diff_src), RAW(weights), RAW(diff_dst), g.strides, g.dilates,
-        g.padding, g.padding, hint, library->attributes));
+    TRY(dnnl_convolution_backward_data_primitive_desc_create(out, library->engine, algorithm_of(window), RAW(diff_src),
+                                                             RAW(weights), RAW(diff_dst), g.strides, g.dilates,
+                                                             g.padding, g.padding, hint, library->attributes));
     return SP_OK;
 }
 
@@ -226,17 +263,18 @@ sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dn
 {
     struct geometry g = geometry_of(window);
     TRY(dnnl_convolution_backward_weights_primitive_desc_create(
-        out, library->engine, dnnl_convolution_direct, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst),
+        out, library->engine, algorithm_of(window), RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst),
         g.strides, g.dilates, g.padding, g.padding, hint, library->attributes));
     return SP_OK;
 }
 
 sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
                                     const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                    dnnl_primitive_desc_t *out, struct sp_error *err)
+                                    bool relu, dnnl_primitive_desc_t *out, struct sp_error *err)
 {
     TRY(dnnl_inner_product_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(src),
-                                                         RAW(weights), RAW(bias), RAW(dst), library->attributes));
+                                                         RAW(weights), RAW(bias), RAW(dst),
+                                                         attributes_for(library, relu)));
     return SP_OK;
 }
 
@@ -260,21 +298,21 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
     return SP_OK;
 }
 
-sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, const struct cpu_md *data, float epsilon,
-                                 dnnl_primitive_desc_t *out, struct sp_error *err)
+sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
+                                 float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err)
 {
-    unsigned flags = NORM_FLAGS | (training ? 0u : dnnl_use_global_stats);
+    unsigned flags = norm_flags(relu) | (training ? 0u : dnnl_use_global_stats);
     TRY(dnnl_batch_normalization_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(data),
                                                                RAW(data), epsilon, flags, library->attributes));
     return SP_OK;
 }
 
-sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool relu,
                                   const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
                                   struct sp_error *err)
 {
     TRY(dnnl_batch_normalization_backward_primitive_desc_create(out, library->engine, dnnl_backward, RAW(data),
-                                                                RAW(data), RAW(data), epsilon, NORM_FLAGS, hint,
+                                                                RAW(data), RAW(data), epsilon, norm_flags(relu), hint,
                                                                 library->attributes));
     return SP_OK;
 }
@@ -352,11 +390,17 @@ sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, co
 #else
 
 /* Version 2: an operation is described first, the primitive's description made from that. */
+static sp_status describe_with(struct cpu_library *library, const void *operation, const_dnnl_primitive_desc_t hint,
+                               const_dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    TRY(dnnl_primitive_desc_create(out, operation, attributes, library->engine, hint));
+    return SP_OK;
+}
+
 static sp_status describe(struct cpu_library *library, const void *operation, const_dnnl_primitive_desc_t hint,
                           dnnl_primitive_desc_t *out, struct sp_error *err)
 {
-    TRY(dnnl_primitive_desc_create(out, operation, library->attributes, library->engine, hint));
-    return SP_OK;
+    return describe_with(library, operation, hint, library->attributes, out, err);
 }
 
 sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
@@ -365,9 +409,9 @@ sp_status cpu_convolution_forward(struct cpu_library *library, bool training, co
 {
     struct geometry g = geometry_of(window);
     dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_forward_desc_init(&d, kind_of(training), dnnl_convolution_direct, RAW(src), RAW(weights),
+    TRY(dnnl_convolution_forward_desc_init(&d, kind_of(training), algorithm_of(window), RAW(src), RAW(weights),
                                            RAW(bias), RAW(dst), g.strides, g.padding, g.padding));
-    return describe(library, &d, NULL, out, err);
+    return describe_with(library, &d, NULL, attributes_for(library, window.relu), out, err);
 }
 
 sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
@@ -377,8 +421,8 @@ sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_
 {
     struct geometry g = geometry_of(window);
     dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_backward_data_desc_init(&d, dnnl_convolution_direct, RAW(diff_src), RAW(weights),
-                                                 RAW(diff_dst), g.strides, g.padding, g.padding));
+    TRY(dnnl_convolution_backward_data_desc_init(&d, algorithm_of(window), RAW(diff_src), RAW(weights), RAW(diff_dst),
+                                                 g.strides, g.padding, g.padding));
     return describe(library, &d, hint, out, err);
 }
 
@@ -389,18 +433,18 @@ sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dn
 {
     struct geometry g = geometry_of(window);
     dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_backward_weights_desc_init(&d, dnnl_convolution_direct, RAW(src), RAW(diff_weights),
+    TRY(dnnl_convolution_backward_weights_desc_init(&d, algorithm_of(window), RAW(src), RAW(diff_weights),
                                                     RAW(diff_bias), RAW(diff_dst), g.strides, g.padding, g.padding));
     return describe(library, &d, hint, out, err);
 }
 
 sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
                                     const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                    dnnl_primitive_desc_t *out, struct sp_error *err)
+                                    bool relu, dnnl_primitive_desc_t *out, struct sp_error *err)
 {
     dnnl_inner_product_desc_t d;
     TRY(dnnl_inner_product_forward_desc_init(&d, kind_of(training), RAW(src), RAW(weights), RAW(bias), RAW(dst)));
-    return describe(library, &d, NULL, out, err);
+    return describe_with(library, &d, NULL, attributes_for(library, relu), out, err);
 }
 
 sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
@@ -423,21 +467,22 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
     return describe(library, &d, hint, out, err);
 }
 
-sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, const struct cpu_md *data, float epsilon,
-                                 dnnl_primitive_desc_t *out, struct sp_error *err)
+sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
+                                 float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err)
 {
     dnnl_batch_normalization_desc_t d;
-    unsigned flags = NORM_FLAGS | (training ? 0u : dnnl_use_global_stats);
+    unsigned flags = norm_flags(relu) | (training ? 0u : dnnl_use_global_stats);
     TRY(dnnl_batch_normalization_forward_desc_init(&d, kind_of(training), RAW(data), epsilon, flags));
     return describe(library, &d, NULL, out, err);
 }
 
-sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool relu,
                                   const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
                                   struct sp_error *err)
 {
     dnnl_batch_normalization_desc_t d;
-    TRY(dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, RAW(data), RAW(data), epsilon, NORM_FLAGS));
+    TRY(dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, RAW(data), RAW(data), epsilon,
+                                                    norm_flags(relu)));
     return describe(library, &d, hint, out, err);
 }
 
@@ -584,4 +629,37 @@ sp_status cpu_op_run(struct cpu_library *library, struct cpu_op *op, void *const
     TRY(dnnl_primitive_execute(op->primitive, op->stream, op->argument_count, arguments));
     TRY(dnnl_stream_wait(op->stream));
     return SP_OK;
+}
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+sp_status cpu_op_time(struct cpu_library *library, struct cpu_op *op, double *seconds, struct sp_error *err)
+{
+    enum { RUNS = 7 };
+    void *memory[CPU_ARGUMENTS] = {0};
+    int first = op->scratchpad_bytes > 0;
+    sp_status status = SP_OK;
+    *seconds = INFINITY;
+    for (int a = 0; a < op->argument_count && status == SP_OK; a++) {
+        size_t bytes = (cpu_md_bytes(&op->arguments[a].md) + 4095) / 4096 * 4096;
+        memory[a] = aligned_alloc(4096, bytes);
+        if (memory[a] == NULL)
+            status = SP_FAIL(err, SP_E_MEMORY, "no memory to time a primitive: %zu bytes", bytes);
+        else
+            memset(memory[a], 0, bytes);
+    }
+    for (int r = 0; r < RUNS && status == SP_OK; r++) {
+        double start_s = now_s();
+        status = cpu_op_run(library, op, memory + first, memory[0], err);
+        if (r > 0)
+            *seconds = fmin(*seconds, now_s() - start_s);
+    }
+    for (int a = 0; a < op->argument_count; a++)
+        free(memory[a]);
+    return status;
 }

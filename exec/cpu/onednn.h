@@ -16,8 +16,9 @@
 
 struct cpu_library {
     dnnl_engine_t engine;
-    dnnl_primitive_attr_t attributes; /* scratchpads come from the caller */
-    void **descriptions;              /* to be destroyed with it (version 3) */
+    dnnl_primitive_attr_t attributes;      /* scratchpads come from the caller */
+    dnnl_primitive_attr_t relu_attributes; /* and a ReLU follows */
+    void **descriptions;                   /* to be destroyed with it (version 3) */
     int description_count;
 };
 
@@ -37,9 +38,13 @@ sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int c
 size_t cpu_md_bytes(const struct cpu_md *md);
 bool cpu_md_same(const struct cpu_md *a, const struct cpu_md *b);
 
+enum cpu_algorithm { CPU_DIRECT, CPU_WINOGRAD };
+
 /* Descriptions of primitives. NULL bias: none. A windowed operation takes kernel from its descriptions. */
 struct cpu_window {
     int kernel_h, kernel_w, stride, pad;
+    enum cpu_algorithm algorithm; /* convolutions */
+    bool relu;                    /* forward convolutions: followed by a ReLU */
 };
 
 sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
@@ -55,7 +60,7 @@ sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dn
                                            struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err);
 sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
                                     const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                    dnnl_primitive_desc_t *out, struct sp_error *err);
+                                    bool relu, dnnl_primitive_desc_t *out, struct sp_error *err);
 sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
                                           const struct cpu_md *diff_src, const struct cpu_md *weights,
                                           const struct cpu_md *diff_dst, dnnl_primitive_desc_t *out,
@@ -64,9 +69,10 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
                                              const struct cpu_md *src, const struct cpu_md *diff_weights,
                                              const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
                                              dnnl_primitive_desc_t *out, struct sp_error *err);
-sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, const struct cpu_md *data, float epsilon,
-                                 dnnl_primitive_desc_t *out, struct sp_error *err);
-sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
+/* `relu`: followed by one; in training it leaves a workspace for the backward pass. */
+sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
+                                 float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err);
+sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool relu,
                                   const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
                                   struct sp_error *err);
 /* Version 2 insists on the shift as an argument of batch norm's backward, which does not read it; version 3 refuses it.
@@ -105,7 +111,7 @@ const char *cpu_pd_implementation(const_dnnl_primitive_desc_t pd);
  * A primitive with its arguments. Memory objects are made once for each address an argument is seen at (the slots of a
  * run) and kept, so a run allocates nothing after its first cycle. One thread at a time.
  */
-enum { CPU_ARGUMENTS = 10 };
+enum { CPU_ARGUMENTS = 12 };
 struct cpu_argument {
     int id; /* DNNL_ARG_… */
     struct cpu_md md;
@@ -128,6 +134,8 @@ sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, s
 void cpu_op_destroy(struct cpu_op *op);
 /* Declares the next argument; its address is at the same place in `addresses` of cpu_op_run. */
 void cpu_op_argument(struct cpu_op *op, int id, const struct cpu_md *md);
+/* Seconds of one run on memory of its own: the best of a few, after one to warm up. */
+sp_status cpu_op_time(struct cpu_library *library, struct cpu_op *op, double *seconds, struct sp_error *err);
 bool cpu_op_is_set(const struct cpu_op *op);
 sp_status cpu_op_run(struct cpu_library *library, struct cpu_op *op, void *const *addresses, void *scratchpad,
                      struct sp_error *err);

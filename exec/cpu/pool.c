@@ -6,8 +6,9 @@
 static struct cpu_window window_of(const struct sp_layer *l)
 {
     if (l->type == SP_LAYER_GLOBAL_AVERAGE_POOL)
-        return (struct cpu_window){l->in.h, l->in.w, 1, 0};
-    return (struct cpu_window){l->settings.kernel, l->settings.kernel, l->settings.stride, l->settings.pad};
+        return (struct cpu_window){l->in.h, l->in.w, 1, 0, CPU_DIRECT, false};
+    return (struct cpu_window){l->settings.kernel, l->settings.kernel, l->settings.stride,
+                               l->settings.pad,    CPU_DIRECT,         false};
 }
 
 static sp_status compile_evaluate(struct cpu_model *model, int l, struct sp_error *err)

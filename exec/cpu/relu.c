@@ -1,4 +1,21 @@
+/*
+ * ReLU, in place, unless the layer before has done it on the way: batch norm and add do it forward and backward,
+ * convolutions and fully connected layers forward only.
+ */
 #include "exec/cpu/cpu.h"
+
+#include <string.h>
+
+enum { NONE, FORWARD, BOTH };
+
+static int done_before(const struct cpu_model *model, int l)
+{
+    int before = model->network->layers[l].inputs[0] - 1;
+    if (before < 0 || !model->layers[before].with_relu)
+        return NONE;
+    enum sp_layer_type type = model->network->layers[before].type;
+    return type == SP_LAYER_BATCH_NORM || type == SP_LAYER_ADD ? BOTH : FORWARD;
+}
 
 static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
 {
@@ -22,13 +39,27 @@ static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
     return SP_OK;
 }
 
+/* What is done already is handed on; in place there is nothing to do. */
+static sp_status hand_on(void *to, const void *from, size_t bytes)
+{
+    if (to != from)
+        memcpy(to, from, bytes);
+    return SP_OK;
+}
+
 static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)
 {
     struct cpu_layer *it = &model->layers[l];
+    int done = done_before(model, l);
+    size_t bytes = cpu_md_bytes(&model->tensors[l + 1]);
+    if (pass != SP_PASS_BACKWARD && done != NONE)
+        return hand_on(io->output, io->input[0], bytes);
     if (pass != SP_PASS_BACKWARD)
         return cpu_op_run(model->library, &it->forward, (void *[]){(void *)io->input[0], io->output}, io->scratch, err);
     if (io->input_gradient[0] == NULL)
         return SP_OK;
+    if (done == BOTH)
+        return hand_on(io->input_gradient[0], io->output_gradient, bytes);
     return cpu_op_run(model->library, &it->backward_data,
                       (void *[]){io->output, (void *)io->output_gradient, io->input_gradient[0]}, io->scratch, err);
 }

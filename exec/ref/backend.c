@@ -25,9 +25,9 @@ struct model {
     int batch;
 };
 
-static sp_status create(int threads, void **context, struct sp_error *err)
+static sp_status create(const struct exec_backend_config *config, void **context, struct sp_error *err)
 {
-    (void)threads;
+    (void)config;
     (void)err;
     *context = NULL;
     return SP_OK;

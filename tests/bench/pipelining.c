@@ -49,6 +49,8 @@ static void use_core(int core)
         die("cannot choose a core; this needs two");
 }
 
+static enum exec_convolution convolution = EXEC_CONVOLUTION_AUTO;
+
 /* One measurement: schedule, cuts, devices; run in a process of its own. */
 struct task {
     const char *network, *schedule;
@@ -105,7 +107,8 @@ static struct answer measure(const struct task *task)
                                          .phase_count = 1};
     struct exec_trainer_config config = exec_trainer_config_default();
     config.backend = &exec_cpu_backend;
-    config.threads = task->threads;
+    config.compute.threads = task->threads;
+    config.compute.convolution = convolution;
     config.pin = task->core < 0;
     config.spans_per_lane = 8 * MOST_LAYERS * task->minibatches;
     struct sp_network *network;
@@ -323,6 +326,10 @@ int main(int argc, char **argv)
     for (int a = 1; a + 1 < argc; a++)
         if (strcmp(argv[a], "-r") == 0)
             rounds = atoi(argv[a + 1]);
+        else if (strcmp(argv[a], "-c") == 0)
+            for (int c = 0; exec_convolution_names[c] != NULL; c++)
+                if (strcmp(argv[a + 1], exec_convolution_names[c]) == 0)
+                    convolution = (enum exec_convolution)c;
     if (rounds < 1 || rounds > MOST_ROUNDS)
         die("1 to 64 rounds");
     puts("Two cores over one, minibatch 128; in brackets: of what two independent copies reach");
