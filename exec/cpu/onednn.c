@@ -616,6 +616,15 @@ static sp_status memory_at(struct cpu_library *library, struct cpu_argument *arg
     return SP_OK;
 }
 
+_Thread_local double *cpu_library_seconds;
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 sp_status cpu_op_run(struct cpu_library *library, struct cpu_op *op, void *const *addresses, void *scratchpad,
                      struct sp_error *err)
 {
@@ -626,16 +635,12 @@ sp_status cpu_op_run(struct cpu_library *library, struct cpu_op *op, void *const
         arguments[a].arg = op->arguments[a].id;
         SP_TRY(memory_at(library, &op->arguments[a], at, &arguments[a].memory, err));
     }
+    double start_s = cpu_library_seconds != NULL ? now_s() : 0;
     TRY(dnnl_primitive_execute(op->primitive, op->stream, op->argument_count, arguments));
     TRY(dnnl_stream_wait(op->stream));
+    if (cpu_library_seconds != NULL)
+        *cpu_library_seconds += now_s() - start_s;
     return SP_OK;
-}
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 sp_status cpu_op_time(struct cpu_library *library, struct cpu_op *op, double *seconds, struct sp_error *err)

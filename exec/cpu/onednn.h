@@ -134,6 +134,9 @@ sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, s
 void cpu_op_destroy(struct cpu_op *op);
 /* Declares the next argument; its address is at the same place in `addresses` of cpu_op_run. */
 void cpu_op_argument(struct cpu_op *op, int id, const struct cpu_md *md);
+/* Where the calling thread adds up the seconds that it is inside the library, for benchmarks; NULL: nowhere. */
+extern _Thread_local double *cpu_library_seconds;
+
 /* Seconds of one run on memory of its own: the best of a few, after one to warm up. */
 sp_status cpu_op_time(struct cpu_library *library, struct cpu_op *op, double *seconds, struct sp_error *err);
 bool cpu_op_is_set(const struct cpu_op *op);

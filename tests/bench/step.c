@@ -1,0 +1,169 @@
+/*
+ * A training step on one core: how long, how much of it inside the compute library, and how near the sum of the same
+ * primitives run alone, each on warm memory of its own (the bound).
+ *
+ *     build/tests/bench/step [-c direct|winograd|auto] [-n STEPS] [NETWORK ...]
+ *
+ * Minibatch 128, one thread, through the executor with `sequential`. Medians over steps. GFLOP/s count the additions
+ * and multiplications that the definition of convolutions and matrix products has, whatever the algorithm does.
+ */
+#include "common/alloc.h"
+#include "common/schedule.h"
+#include "exec/cpu/cpu.h"
+#include "exec/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 128, WARM = 3 };
+
+static struct exec_backend_config compute = {.threads = 1, .convolution = EXEC_CONVOLUTION_AUTO};
+
+static void die(const char *what)
+{
+    fprintf(stderr, "step: %s\n", what);
+    exit(1);
+}
+
+static struct sp_shape shape_of(const char *network)
+{
+    return strcmp(network, "lenet5") == 0 ? (struct sp_shape){1, 28, 28} : (struct sp_shape){3, 32, 32};
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Median seconds of a step, and the share of all steps that was inside the library. */
+static double measure(const struct sp_network *network, int64_t steps, double *share)
+{
+    struct sp_error err = {0};
+    struct exec_dataset_config data_config = {
+        .set = "synthetic", .dir = "auto", .samples = 1024, .shape = network->shapes[0], .classes = 10, .seed = 1};
+    struct sp_phase phase = {.schedule = sp_schedule_find("sequential"), .microbatches = 1, .minibatches = steps};
+    struct sp_plan_config plan_config = {.batch = BATCH, .shared_memory = true, .phases = &phase, .phase_count = 1};
+    struct exec_trainer_config config = exec_trainer_config_default();
+    struct sp_plan *plan;
+    struct exec_dataset *data;
+    struct exec_trainer *trainer;
+    double inside_s = 0, outside_s = 0;
+    config.backend = &exec_cpu_backend;
+    config.workers = EXEC_WORKERS_ONE; /* this thread, whose time inside the library is counted */
+    config.compute = compute;
+    if (sp_plan_create(network, &plan_config, &plan, &err) != SP_OK ||
+        exec_dataset_open(&data_config, &data, &err) != SP_OK ||
+        exec_trainer_create(plan, data, &config, &trainer, &err) != SP_OK)
+        die(err.text);
+    cpu_library_seconds = &inside_s;
+    if (exec_trainer_run(trainer, &err) != SP_OK)
+        die(err.text);
+    cpu_library_seconds = NULL;
+    double *seconds = sp_calloc((size_t)steps, sizeof *seconds);
+    const struct sp_lane *lane = &exec_trainer_trace(trainer)->lanes[0];
+    for (int64_t k = 0; k < lane->count; k++)
+        seconds[lane->spans[k].minibatch] += lane->spans[k].end_s - lane->spans[k].start_s;
+    for (int64_t m = 0; m < steps; m++)
+        outside_s += seconds[m];
+    *share = inside_s / outside_s;
+    qsort(seconds + WARM, (size_t)(steps - WARM), sizeof *seconds, by_value);
+    double median = seconds[WARM + (steps - WARM) / 2];
+    free(seconds);
+    exec_trainer_destroy(&trainer);
+    exec_dataset_close(&data);
+    sp_plan_destroy(&plan);
+    return median;
+}
+
+/* Seconds of an operation alone; 0 for one that the layer does not have. */
+static double alone(struct cpu_model *model, struct cpu_op *op)
+{
+    struct sp_error err = {0};
+    double seconds = 0;
+    if (cpu_op_is_set(op) && cpu_op_time(model->library, op, &seconds, &err) != SP_OK)
+        die(err.text);
+    return seconds;
+}
+
+/* The primitives of a step, each in turn. */
+static double bound(const struct sp_network *network)
+{
+    struct sp_error err = {0};
+    void *context, *self;
+    if (exec_cpu_backend.create(&compute, &context, &err) != SP_OK ||
+        exec_cpu_backend.model_create(context, network, BATCH, NULL, &self, &err) != SP_OK)
+        die(err.text);
+    struct cpu_model *model = self;
+    double sum = 0;
+    for (int l = 0; l < network->layer_count; l++) {
+        const struct sp_layer *layer = &network->layers[l];
+        struct cpu_layer *it = &model->layers[l], *before = layer->inputs[0] > 0 ? it - 1 : NULL;
+        bool relu_done = layer->type == SP_LAYER_RELU && before != NULL && before->with_relu;
+        bool relu_undone = relu_done && before->kind == &cpu_batch_norm;
+        if (!relu_done)
+            sum += alone(model, &it->forward);
+        if (!relu_undone && !(relu_done && before->kind == &cpu_add))
+            sum += alone(model, &it->backward_data);
+        sum += alone(model, &it->backward_weights);
+    }
+    exec_cpu_backend.model_destroy(&self);
+    exec_cpu_backend.destroy(&context);
+    return sum;
+}
+
+/* Of a training step: forward, and backward for weights and (but for the first layer) for the input. */
+static double flops(const struct sp_network *network)
+{
+    double sum = 0;
+    for (int l = 0; l < network->layer_count; l++) {
+        const struct sp_layer *layer = &network->layers[l];
+        sum += layer->forward_flops + layer->backward_weight_flops;
+        sum += layer->inputs[0] == 0 ? 0 : layer->backward_input_flops;
+    }
+    return sum * BATCH;
+}
+
+static void bench(const char *name, int64_t steps)
+{
+    struct sp_error err = {0};
+    struct sp_network *network;
+    struct sp_network_spec spec = {.builtin = name};
+    double share;
+    if (sp_network_create(&spec, shape_of(name), 10, &network, &err) != SP_OK)
+        die(err.text);
+    double step_s = measure(network, steps, &share), bound_s = bound(network);
+    printf("%-10s %9.2f ms  %6.1f GFLOP/s  %5.1f %% inside the library   bound %9.2f ms, %5.1f %% of the step\n", name,
+           1e3 * step_s, 1e-9 * flops(network) / step_s, 100 * share, 1e3 * bound_s, 100 * bound_s / step_s);
+    fflush(stdout);
+    sp_network_destroy(&network);
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const defaults[] = {"lenet5", "alexnet", "vgg16", "resnet20", "resnet56"};
+    int64_t steps = 0;
+    int named = 0;
+    for (int a = 1; a + 1 < argc; a++) {
+        if (strcmp(argv[a], "-n") == 0)
+            steps = atoll(argv[a + 1]);
+        for (int c = 0; strcmp(argv[a], "-c") == 0 && exec_convolution_names[c] != NULL; c++)
+            if (strcmp(argv[a + 1], exec_convolution_names[c]) == 0)
+                compute.convolution = (enum exec_convolution)c;
+    }
+    printf("A training step, minibatch %d, one thread, convolutions: %s\n", BATCH,
+           exec_convolution_names[compute.convolution]);
+    for (int a = 1; a < argc; a++) {
+        if (argv[a][0] == '-') {
+            a++;
+            continue;
+        }
+        bench(argv[a], steps > WARM ? steps : 20);
+        named++;
+    }
+    for (int n = 0; named == 0 && n < 5; n++)
+        bench(defaults[n], steps > WARM ? steps : n == 0 ? 200 : n == 2 || n == 4 ? 8 : 16);
+    return 0;
+}
