@@ -45,6 +45,9 @@ float *run_parameters(struct run *run, int64_t *count);
 /* Opens, trains, takes the parameters, closes. */
 float *run_once(const struct run_setting *setting, int64_t *count);
 
+/* A data set that costs nothing to read, for benchmarks: the same image for every sample. Not to be closed. */
+struct exec_dataset blank_dataset(struct sp_shape shape);
+
 /* A small generator for the choices of property tests. */
 int pick(uint32_t *state, int n);
 

@@ -14,6 +14,7 @@
 #include "common/alloc.h"
 #include "common/schedule.h"
 #include "exec/trainer.h"
+#include "tests/training.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -92,8 +93,7 @@ static struct answer measure(const struct task *task)
     bool mnist = strcmp(task->network, "lenet5") == 0;
     struct sp_shape shape = mnist ? (struct sp_shape){1, 28, 28} : (struct sp_shape){3, 32, 32};
     struct sp_network_spec spec = {.builtin = task->network};
-    struct exec_dataset_config data_config = {
-        .set = "synthetic", .dir = "auto", .samples = 1024, .shape = shape, .classes = 10, .seed = 1};
+    struct exec_dataset data = blank_dataset(shape);
     int devices[MOST_LAYERS] = {0};
     struct sp_phase phase = {
         .schedule = sp_schedule_find(task->schedule), .microbatches = 1, .minibatches = task->minibatches};
@@ -113,12 +113,10 @@ static struct answer measure(const struct task *task)
     config.spans_per_lane = 8 * MOST_LAYERS * task->minibatches;
     struct sp_network *network;
     struct sp_plan *plan;
-    struct exec_dataset *data;
     struct exec_trainer *trainer;
     if (sp_network_create(&spec, shape, 10, &network, &err) != SP_OK ||
         sp_plan_create(network, &plan_config, &plan, &err) != SP_OK ||
-        exec_dataset_open(&data_config, &data, &err) != SP_OK ||
-        exec_trainer_create(plan, data, &config, &trainer, &err) != SP_OK || exec_trainer_run(trainer, &err) != SP_OK)
+        exec_trainer_create(plan, &data, &config, &trainer, &err) != SP_OK || exec_trainer_run(trainer, &err) != SP_OK)
         die(err.text);
     return read_trace(task, exec_trainer_trace(trainer), plan->stage_count);
 }

@@ -11,6 +11,7 @@
 #include "common/schedule.h"
 #include "exec/cpu/cpu.h"
 #include "exec/trainer.h"
+#include "tests/training.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -42,21 +43,18 @@ static int by_value(const void *a, const void *b)
 static double measure(const struct sp_network *network, int64_t steps, double *share)
 {
     struct sp_error err = {0};
-    struct exec_dataset_config data_config = {
-        .set = "synthetic", .dir = "auto", .samples = 1024, .shape = network->shapes[0], .classes = 10, .seed = 1};
+    struct exec_dataset data = blank_dataset(network->shapes[0]);
     struct sp_phase phase = {.schedule = sp_schedule_find("sequential"), .microbatches = 1, .minibatches = steps};
     struct sp_plan_config plan_config = {.batch = BATCH, .shared_memory = true, .phases = &phase, .phase_count = 1};
     struct exec_trainer_config config = exec_trainer_config_default();
     struct sp_plan *plan;
-    struct exec_dataset *data;
     struct exec_trainer *trainer;
     double inside_s = 0, outside_s = 0;
     config.backend = &exec_cpu_backend;
     config.workers = EXEC_WORKERS_ONE; /* this thread, whose time inside the library is counted */
     config.compute = compute;
     if (sp_plan_create(network, &plan_config, &plan, &err) != SP_OK ||
-        exec_dataset_open(&data_config, &data, &err) != SP_OK ||
-        exec_trainer_create(plan, data, &config, &trainer, &err) != SP_OK)
+        exec_trainer_create(plan, &data, &config, &trainer, &err) != SP_OK)
         die(err.text);
     cpu_library_seconds = &inside_s;
     if (exec_trainer_run(trainer, &err) != SP_OK)
@@ -73,7 +71,6 @@ static double measure(const struct sp_network *network, int64_t steps, double *s
     double median = seconds[WARM + (steps - WARM) / 2];
     free(seconds);
     exec_trainer_destroy(&trainer);
-    exec_dataset_close(&data);
     sp_plan_destroy(&plan);
     return median;
 }
