@@ -7,6 +7,7 @@
 #include "common/alloc.h"
 #include "common/layer.h"
 #include "exec/backend.h"
+#include "tests/training.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -43,7 +44,13 @@ static const struct {
      " {type: convolution, filters: 12, kernel: 3, stride: 3, pad: 1}, {type: relu, name: q},"
      " {type: add, inputs: [q, r]}, {type: max-pool, kernel: 2}, {type: flatten}, {type: relu},"
      " {type: fully-connected, outputs: 10}, {type: softmax-cross-entropy}]"},
+    {{16, 16, 16}, /* has convolutions that Winograd's algorithm can do */
+     "[{type: convolution, filters: 16, kernel: 3, pad: 1}, {type: relu},"
+     " {type: convolution, filters: 32, kernel: 3, pad: 1}, {type: batch-norm}, {type: relu},"
+     " {type: convolution, filters: 32, kernel: 3, pad: 1, bias: false}, {type: global-average-pool},"
+     " {type: fully-connected, outputs: 10}, {type: softmax-cross-entropy}]"},
 };
+enum { FOR_WINOGRAD = 3 };
 
 static struct sp_network *build(int n)
 {
@@ -232,6 +239,8 @@ static void try_layer(struct side *side, int l, const struct given *given, struc
     drop_memory(side);
 }
 
+static double tolerance = 2e-5;
+
 static void compare(const char *layer, const char *what, const float *expected, const float *found, int64_t count)
 {
     double largest = 0, difference = 0;
@@ -244,7 +253,7 @@ static void compare(const char *layer, const char *what, const float *expected, 
         largest = fmax(largest, fabs((double)expected[i]));
         difference = fmax(difference, fabs((double)expected[i] - (double)found[i]));
     }
-    if (difference > 2e-5 * largest + 1e-7)
+    if (difference > tolerance * largest + 1e-7)
         fail_msg("%s, %s: off by %g of %g", layer, what, difference, largest);
 }
 
@@ -349,11 +358,119 @@ static void models_alike_share_their_parameters(void **state)
     sp_network_destroy(&network);
 }
 
+/* Winograd's transforms round more: 2e-4 of the largest value. That they were used is read in the choices. */
+static void winograd_is_the_reference_within_rounding(void **state)
+{
+    (void)state;
+    struct sp_network *network = build(FOR_WINOGRAD);
+    struct side ref, cpu;
+    convolution = EXEC_CONVOLUTION_WINOGRAD;
+    tolerance = 2e-4;
+    open_side(&ref, &exec_ref_backend, network);
+    open_side(&cpu, &exec_cpu_backend, network);
+    char *choices = exec_cpu_backend.choices(cpu.context);
+    if (strstr(choices, "winograd") == NULL)
+        print_message("this library has no Winograd here\n");
+    free(choices);
+    for (int l = 0; l < network->layer_count; l++)
+        compare_layer(&ref, &cpu, l);
+    close_side(&ref);
+    close_side(&cpu);
+    sp_network_destroy(&network);
+    convolution = EXEC_CONVOLUTION_DIRECT;
+    tolerance = 2e-5;
+}
+
+static char *choices_with(const struct exec_backend_config *config, const struct sp_network *network)
+{
+    struct sp_error err = {0};
+    void *context, *model;
+    if (exec_cpu_backend.create(config, &context, &err) != SP_OK ||
+        exec_cpu_backend.model_create(context, network, BATCH, NULL, &model, &err) != SP_OK)
+        fail_msg("%s", err.text);
+    char *choices = exec_cpu_backend.choices(context);
+    exec_cpu_backend.model_destroy(&model);
+    exec_cpu_backend.destroy(&context);
+    return choices;
+}
+
+/* What the file says is followed, whatever a stopwatch would say; damaged lines are passed over; what a run is given
+ * comes before both. */
+static void choices_are_remembered(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/stalepipe-choices-XXXXXX", other[64];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct sp_network *network = build(FOR_WINOGRAD);
+    struct exec_backend_config config = {
+        .threads = 1, .convolution = EXEC_CONVOLUTION_AUTO, .choices_path = path, .separate = true};
+    char *first = choices_with(&config, network);
+    if (first[0] == '\0') {
+        print_message("this library has no Winograd here\n");
+        skip();
+    }
+    char *again = choices_with(&config, network);
+    assert_string_equal(first, again);
+    free(again);
+    char *flipped = sp_calloc(2 * strlen(first) + 1, 1);
+    for (const char *line = first; *line != '\0'; line = strchr(line, '\n') + 1) {
+        const char *colon = strstr(line, ": ");
+        sprintf(flipped + strlen(flipped), "%.*s: %s\n", (int)(colon - line), line,
+                strncmp(colon + 2, "direct", 6) == 0 ? "winograd" : "direct");
+    }
+    config.choices = flipped;
+    again = choices_with(&config, network);
+    assert_string_equal(flipped, again);
+    free(again);
+    /* a damaged file does not disturb */
+    snprintf(other, sizeof other, "%s.b", path);
+    FILE *file = fopen(other, "w");
+    fprintf(file, "rubbish\n: direct\n%.20s", flipped);
+    fclose(file);
+    config.choices = NULL;
+    config.choices_path = other;
+    again = choices_with(&config, network);
+    assert_string_equal(first, again);
+    free(again);
+    unlink(other);
+    unlink(path);
+    free(flipped);
+    free(first);
+    sp_network_destroy(&network);
+}
+
+/* The operations that do a ReLU on the way train the weights that separate ones train. */
+static void fused_operations_are_the_separate_ones(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"lenet5", "resnet8"};
+    for (int n = 0; n < 2; n++) {
+        struct run_setting s = {.network = names[n],
+                                .backend = &exec_cpu_backend,
+                                .minibatches = 3,
+                                .lr = 0.05f,
+                                .momentum = 0.9f,
+                                .evaluate_every = 2};
+        int64_t count;
+        float *fused = run_once(&s, &count);
+        s.separate = true;
+        float *separate = run_once(&s, &count);
+        compare(names[n], "parameters", separate, fused, count);
+        free(fused);
+        free(separate);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layer_is_that_of_the_reference),
         cmocka_unit_test(models_alike_share_their_parameters),
+        cmocka_unit_test(winograd_is_the_reference_within_rounding),
+        cmocka_unit_test(choices_are_remembered),
+        cmocka_unit_test(fused_operations_are_the_separate_ones),
     };
     return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
 }

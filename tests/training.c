@@ -57,7 +57,14 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     struct exec_trainer_config config = exec_trainer_config_default();
     config.workers = setting->workers;
     config.backend = setting->backend != NULL ? setting->backend : &exec_ref_backend;
-    config.sgd = (struct exec_sgd){.lr = setting->lr, .momentum = setting->momentum, .nesterov = setting->nesterov};
+    config.sgd = (struct exec_sgd){.lr = setting->lr,
+                                   .momentum = setting->momentum,
+                                   .nesterov = setting->nesterov,
+                                   .weight_decay = setting->weight_decay};
+    config.decay_weights_only = setting->decay_weights_only;
+    config.stage_lr = setting->stage_lr;
+    config.compute.separate = setting->separate;
+    config.compute.convolution = setting->convolution;
     config.spans_per_lane = 100;
     config.checkpoint = setting->checkpoint;
     config.stop = setting->stop;

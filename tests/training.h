@@ -20,7 +20,11 @@ struct run_setting {
     int64_t evaluate_every;
     enum exec_workers workers;
     float lr, momentum;
-    bool nesterov;
+    float weight_decay;
+    bool nesterov, decay_weights_only;
+    bool separate; /* cpu: no operations fused */
+    enum exec_convolution convolution;
+    const double *stage_lr;
     struct exec_checkpoint_config checkpoint;
     const volatile sig_atomic_t *stop;
 };

@@ -19,6 +19,12 @@ static bool is_slow(const_dnnl_primitive_desc_t pd)
     return strstr(cpu_pd_implementation(pd), "ref") != NULL;
 }
 
+/* By matrix product, on plain layouts: several times slower, and so is all that keeps the layout it makes. */
+static bool is_plain(const_dnnl_primitive_desc_t pd)
+{
+    return strstr(cpu_pd_implementation(pd), "gemm") != NULL;
+}
+
 static void drop(dnnl_primitive_desc_t *pd)
 {
     if (*pd != NULL)
@@ -198,7 +204,7 @@ static sp_status compile_forward(struct cpu_model *model, int l, struct parts *p
     it->with_relu = cpu_relu_follows(model, l);
     SP_TRY(cpu_convolution_forward(library, true, &chosen.source, &parts->weights, parts->with_bias, &parts->any_out,
                                    window, hint, err));
-    if (is_slow(*hint)) {
+    if (is_slow(*hint) || is_plain(*hint)) {
         drop(hint);
         SP_TRY(cpu_convolution_forward(library, true, &parts->any_in, &parts->weights, parts->with_bias,
                                        &parts->any_out, window, hint, err));
