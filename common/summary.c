@@ -10,11 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const sp_wait_names[SP_WAIT_COUNT] = {
+    [SP_WAIT_INPUT] = "input",     [SP_WAIT_GRADIENT] = "gradient", [SP_WAIT_BUFFER] = "buffer",
+    [SP_WAIT_WEIGHTS] = "weights", [SP_WAIT_DATA] = "data",
+};
+
+void sp_waits_of(const struct sp_lane_total *total, double wait_s[SP_WAIT_COUNT])
+{
+    static const enum sp_wait causes[SP_PAYLOAD_COUNT] = {
+        [SP_PAYLOAD_ACTIVATION] = SP_WAIT_INPUT, [SP_PAYLOAD_GRADIENT] = SP_WAIT_GRADIENT,
+        [SP_PAYLOAD_STASH] = SP_WAIT_WEIGHTS,    [SP_PAYLOAD_WEIGHTS] = SP_WAIT_WEIGHTS,
+        [SP_PAYLOAD_CREDIT] = SP_WAIT_BUFFER,
+    };
+    for (int w = 0; w < SP_WAIT_COUNT; w++)
+        wait_s[w] = 0;
+    for (int p = 0; p < SP_PAYLOAD_COUNT; p++)
+        wait_s[causes[p]] += total->wait_s[p];
+    wait_s[SP_WAIT_DATA] += total->data_wait_s;
+}
+
 static void fill_devices(struct sp_summary *summary, const struct sp_memory_plan *memory, const struct sp_trace *trace)
 {
     for (int d = 0; d < summary->device_count; d++) {
         struct sp_device_summary *device = &summary->devices[d];
         device->busy_s = trace ? sp_trace_busy_s(trace, d) : 0.0;
+        if (trace)
+            sp_waits_of(&trace->lanes[d].total, device->wait_s);
         device->utilization = summary->time_s > 0.0 ? device->busy_s / summary->time_s : 0.0;
         summary->utilization += device->utilization / summary->device_count;
         if (!memory)
@@ -78,6 +99,7 @@ void sp_summary_fini(struct sp_summary *summary)
     free(summary->devices);
     free(summary->stages);
     free(summary->epochs);
+    free(summary->epoch_devices);
     memset(summary, 0, sizeof *summary);
 }
 
@@ -91,6 +113,14 @@ static json_t *integer(int64_t x)
     return json_integer((json_int_t)x);
 }
 
+static json_t *waits_json(const double wait_s[SP_WAIT_COUNT])
+{
+    json_t *object = json_object();
+    for (int w = 0; w < SP_WAIT_COUNT; w++)
+        json_object_set_new(object, sp_wait_names[w], number(wait_s[w]));
+    return object;
+}
+
 static json_t *device_json(const struct sp_device_summary *device, int id)
 {
     json_t *object = json_object(), *bytes = json_object();
@@ -101,6 +131,7 @@ static json_t *device_json(const struct sp_device_summary *device, int id)
     json_object_set_new(object, "busy_s", number(device->busy_s));
     json_object_set_new(object, "peak_bytes", integer((int64_t)device->peak_bytes));
     json_object_set_new(object, "bytes", bytes);
+    json_object_set_new(object, "wait_s", waits_json(device->wait_s));
     return object;
 }
 
@@ -117,15 +148,22 @@ static json_t *stage_json(const struct sp_stage_summary *stage, int id)
     return object;
 }
 
-static json_t *epoch_json(const struct sp_epoch_summary *epoch)
+static json_t *epoch_json(const struct sp_epoch_summary *epoch, const struct sp_epoch_device *on, int device_count)
 {
-    json_t *object = json_object();
+    json_t *object = json_object(), *devices = json_array();
+    for (int d = 0; on != NULL && d < device_count; d++)
+        json_array_append_new(devices, json_pack("{s:o, s:o}", "utilization", number(on[d].utilization), "wait_s",
+                                                 waits_json(on[d].wait_s)));
     json_object_set_new(object, "epoch", integer(epoch->epoch));
     json_object_set_new(object, "minibatch", integer(epoch->minibatch));
     json_object_set_new(object, "loss", number(epoch->loss));
     json_object_set_new(object, "accuracy", number(epoch->accuracy));
     json_object_set_new(object, "test_loss", number(epoch->test_loss));
     json_object_set_new(object, "time_s", number(epoch->time_s));
+    json_object_set_new(object, "train_accuracy", number(epoch->train_accuracy));
+    json_object_set_new(object, "samples_per_s", number(epoch->samples_per_s));
+    json_object_set_new(object, "staleness", integer(epoch->staleness));
+    json_object_set_new(object, "devices", devices);
     return object;
 }
 
@@ -133,7 +171,11 @@ static void add_real(json_t *object, const struct sp_summary *summary)
 {
     json_t *epochs = json_array();
     for (int i = 0; i < summary->epoch_count; i++)
-        json_array_append_new(epochs, epoch_json(&summary->epochs[i]));
+        json_array_append_new(
+            epochs,
+            epoch_json(&summary->epochs[i],
+                       summary->epoch_devices == NULL ? NULL : &summary->epoch_devices[i * summary->device_count],
+                       summary->device_count));
     json_object_set_new(object, "accuracy", number(summary->accuracy));
     json_object_set_new(object, "loss", number(summary->loss));
     json_object_set_new(object, "epochs", epochs);

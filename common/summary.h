@@ -13,7 +13,22 @@
 
 #include <jansson.h>
 
+/* What a device waits for. */
+enum sp_wait {
+    SP_WAIT_INPUT,    /* activations from upstream: starved of input */
+    SP_WAIT_GRADIENT, /* gradients from downstream */
+    SP_WAIT_BUFFER,   /* a buffer that the receiver has not given back */
+    SP_WAIT_WEIGHTS,  /* weights and stash from the stage's other device */
+    SP_WAIT_DATA,     /* the loader (real runs) */
+    SP_WAIT_COUNT
+};
+extern const char *const sp_wait_names[SP_WAIT_COUNT]; /* the JSON keys */
+
+/* The waits of a lane, by cause. */
+void sp_waits_of(const struct sp_lane_total *total, double wait_s[SP_WAIT_COUNT]);
+
 struct sp_device_summary {
+    double wait_s[SP_WAIT_COUNT];
     double utilization, busy_s;
     size_t bytes[SP_MEMORY_KIND_COUNT], peak_bytes;
 };
@@ -24,10 +39,18 @@ struct sp_stage_summary {
 };
 
 struct sp_epoch_summary {
-    int epoch;                /* 1-based */
-    int64_t minibatch;        /* training minibatches done */
-    double loss, accuracy;    /* training loss of the epoch (mean), test accuracy 0 .. 1 */
-    double test_loss, time_s; /* time since the start of the training loop */
+    int epoch;                            /* 1-based */
+    int64_t minibatch;                    /* training minibatches done */
+    double loss, accuracy;                /* training loss of the epoch (mean), test accuracy 0 .. 1 */
+    double test_loss, time_s;             /* time since the start of the training loop */
+    double train_accuracy, samples_per_s; /* of the epoch; samples a second without the time of evaluation */
+    int64_t staleness;                    /* largest forward staleness of any stage so far, in updates */
+};
+
+/* A device in one epoch, from one evaluation's end to the next one's. */
+struct sp_epoch_device {
+    double utilization; /* F, B and U over the time without evaluation */
+    double wait_s[SP_WAIT_COUNT];
 };
 
 struct sp_summary {
@@ -45,6 +68,7 @@ struct sp_summary {
     double accuracy, loss; /* NAN: not evaluated */
     int epoch_count;
     struct sp_epoch_summary *epochs;
+    struct sp_epoch_device *epoch_devices; /* [epoch * device_count + device] */
 };
 
 /* Fills everything that follows from plan, memory, analysis (staleness as predicted) and a finished trace. */

@@ -33,6 +33,7 @@ struct sp_span {
 struct sp_lane_total {
     double seconds[SP_SPAN_KIND_COUNT];
     double wait_s[SP_PAYLOAD_COUNT]; /* WAIT by what was waited for */
+    double data_wait_s;              /* real runs: for the loader; not in `seconds` */
     int64_t count[SP_SPAN_KIND_COUNT];
 };
 

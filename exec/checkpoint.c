@@ -217,9 +217,10 @@ static void read_numbers(const json_t *array, double *values, int count)
 
 static json_t *epoch_json(const struct sp_epoch_summary *epoch)
 {
-    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch, "minibatch", (json_int_t)epoch->minibatch,
-                     "loss", number(epoch->loss), "accuracy", number(epoch->accuracy), "test_loss",
-                     number(epoch->test_loss), "time_s", number(epoch->time_s));
+    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch, "minibatch",
+                     (json_int_t)epoch->minibatch, "loss", number(epoch->loss), "accuracy", number(epoch->accuracy),
+                     "train_accuracy", number(epoch->train_accuracy), "test_loss", number(epoch->test_loss), "time_s",
+                     number(epoch->time_s));
 }
 
 static struct sp_epoch_summary read_epoch(const json_t *json)
@@ -228,6 +229,7 @@ static struct sp_epoch_summary read_epoch(const json_t *json)
                                      .minibatch = json_integer_value(json_object_get(json, "minibatch")),
                                      .loss = number_of(json_object_get(json, "loss")),
                                      .accuracy = number_of(json_object_get(json, "accuracy")),
+                                     .train_accuracy = number_of(json_object_get(json, "train_accuracy")),
                                      .test_loss = number_of(json_object_get(json, "test_loss")),
                                      .time_s = number_of(json_object_get(json, "time_s"))};
 }
@@ -237,30 +239,49 @@ static json_t *lane_json(const struct sp_lane_total *total)
     json_t *counts = json_array();
     for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
         json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
-    return json_pack("{s:o, s:o, s:o}", "seconds", numbers(total->seconds, SP_SPAN_KIND_COUNT), "count", counts,
-                     "wait_s", numbers(total->wait_s, SP_PAYLOAD_COUNT));
+    return json_pack("{s:o, s:o, s:o, s:o}", "data_wait_s", number(total->data_wait_s), "seconds",
+                     numbers(total->seconds, SP_SPAN_KIND_COUNT), "count", counts, "wait_s",
+                     numbers(total->wait_s, SP_PAYLOAD_COUNT));
 }
 
 static void read_lane(const json_t *json, struct sp_lane_total *total)
 {
     read_numbers(json_object_get(json, "seconds"), total->seconds, SP_SPAN_KIND_COUNT);
     read_numbers(json_object_get(json, "wait_s"), total->wait_s, SP_PAYLOAD_COUNT);
+    total->data_wait_s = number_of(json_object_get(json, "data_wait_s"));
     for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
         total->count[k] = json_integer_value(json_array_get(json_object_get(json, "count"), (size_t)k));
+}
+
+static json_t *snapshot_json(const struct exec_snapshot *snapshot)
+{
+    return json_pack("{s:o, s:I, s:o}", "at_s", number(snapshot->at_s), "staleness", (json_int_t)snapshot->staleness,
+                     "total", lane_json(&snapshot->total));
+}
+
+static void read_snapshot(const json_t *json, struct exec_snapshot *snapshot)
+{
+    snapshot->at_s = number_of(json_object_get(json, "at_s"));
+    snapshot->staleness = json_integer_value(json_object_get(json, "staleness"));
+    read_lane(json_object_get(json, "total"), &snapshot->total);
 }
 
 /* What is counted while training and does not follow from the instructions. */
 static json_t *progress_json(const struct exec_run *run)
 {
     const struct exec_progress_state *p = &run->progress;
-    json_t *epochs = json_array(), *lanes = json_array();
+    json_t *epochs = json_array(), *lanes = json_array(), *snapshots = json_array();
+    int devices = run->plan->device_count;
     for (int e = 0; e < p->epoch_count; e++)
         json_array_append_new(epochs, epoch_json(&p->epochs[e]));
     for (int d = 0; d < run->trace->device_count; d++)
         json_array_append_new(lanes, lane_json(&run->trace->lanes[d].total));
-    return json_pack("{s:o, s:I, s:I, s:I, s:o, s:o}", "elapsed_s", number(exec_run_now_s(run)), "done",
-                     (json_int_t)p->done, "correct_since", (json_int_t)p->correct_since, "loss_from",
-                     (json_int_t)p->loss_from, "epochs", epochs, "devices", lanes);
+    for (int s = 0; s < p->epoch_count * devices; s++)
+        json_array_append_new(snapshots, snapshot_json(&run->snapshots[s]));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "snapshots", snapshots, "elapsed_s",
+                     number(exec_run_now_s(run)), "done", (json_int_t)p->done, "correct_since",
+                     (json_int_t)p->correct_since, "loss_from", (json_int_t)p->loss_from, "epochs", epochs, "devices",
+                     lanes);
 }
 
 /* False when the text is not what progress_json wrote for such a run. */
@@ -279,6 +300,9 @@ static bool restore_progress(struct exec_run *run, const json_t *json)
     p->epoch_count = (int)json_array_size(epochs);
     for (int e = 0; e < p->epoch_count; e++)
         p->epochs[e] = read_epoch(json_array_get(epochs, (size_t)e));
+    const json_t *snapshots = json_object_get(json, "snapshots");
+    for (int s = 0; s < p->epoch_count * run->plan->device_count; s++)
+        read_snapshot(json_array_get(snapshots, (size_t)s), &run->snapshots[s]);
     for (int d = 0; d < run->trace->device_count; d++)
         read_lane(json_array_get(lanes, (size_t)d), &run->trace->lanes[d].total);
     run->start_s += exec_run_now_s(run) - elapsed_s;

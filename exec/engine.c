@@ -42,7 +42,8 @@ static sp_status forward(struct exec_run *run, int device, const struct sp_instr
     struct exec_stage *stage = &run->stages[instr->stage];
     SP_ASSERT(instr->version == stage->forward_version, "stage %d reads version %" PRId64 ", has %" PRId64,
               instr->stage, instr->version, stage->forward_version);
-    double start_s = exec_run_now_s(run);
+    double start_s = exec_run_now_s(run), *data_wait_s = &run->trace->lanes[device].total.data_wait_s,
+           waited_s = *data_wait_s;
     if (!instr->evaluate) {
         stage->read[sp_plan_slot(run->plan, instr)] = instr->version;
         stage->busy[sp_plan_slot(run->plan, instr)] = true;
@@ -53,6 +54,7 @@ static sp_status forward(struct exec_run *run, int device, const struct sp_instr
         SP_TRY(exec_stage_evaluate(run, instr, err));
     else
         SP_TRY(exec_stage_forward(run, instr, err));
+    start_s += *data_wait_s - waited_s; /* its time for the loader comes first, and is not the forward's */
     add_span(run, device, instr->evaluate ? SP_SPAN_EVALUATE : SP_SPAN_FORWARD, instr, start_s);
     return SP_OK;
 }
@@ -212,7 +214,7 @@ static sp_status execute_waiting(void *self, int device, const struct sp_instr *
     bool opened;
     *progress = SP_DONE;
     if (instr->kind == SP_INSTR_GATE)
-        return exec_gate_pass(run, instr, true, &opened, err);
+        return exec_gate_pass(run, device, instr, true, &opened, err);
     if (instr->kind != SP_INSTR_RECV)
         return execute(run, device, instr, err);
     if (!run->transport->poll(run->channels, instr->channel)) {
@@ -232,7 +234,7 @@ static sp_status execute_resting(void *self, int device, const struct sp_instr *
     bool opened = false;
     *progress = SP_DONE;
     if (instr->kind == SP_INSTR_GATE) {
-        SP_TRY(exec_gate_pass(run, instr, false, &opened, err));
+        SP_TRY(exec_gate_pass(run, device, instr, false, &opened, err));
         if (opened)
             return SP_OK;
     } else if (instr->kind != SP_INSTR_RECV) {

@@ -94,12 +94,13 @@ static sp_status act(struct exec_run *run, const struct sp_instr *instr, struct 
     return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted after minibatch %lld", (long long)instr->minibatch + 1);
 }
 
-sp_status exec_gate_pass(struct exec_run *run, const struct sp_instr *instr, bool wait, bool *opened,
+sp_status exec_gate_pass(struct exec_run *run, int device, const struct sp_instr *instr, bool wait, bool *opened,
                          struct sp_error *err)
 {
     struct exec_gate *gate = &run->gate;
     sp_status status = SP_OK;
     *opened = true;
+    exec_progress_snapshot(run, device, instr);
     if (!decide(run, instr->minibatch))
         return SP_OK;
     pthread_mutex_lock(&gate->mutex);

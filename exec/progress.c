@@ -64,6 +64,7 @@ void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, 
     if (nth % count != count - 1)
         return;
     double samples = (double)run->data->samples[EXEC_TEST];
+    double trained = (double)(state->done - state->loss_from) * run->plan->batch;
     struct sp_epoch_summary *epoch = &state->epochs[state->epoch_count++];
     *epoch = (struct sp_epoch_summary){
         .epoch = state->epoch_count,
@@ -72,9 +73,60 @@ void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, 
         .accuracy = (double)state->evaluation_correct / samples,
         .test_loss = state->evaluation_loss / samples,
         .time_s = exec_run_now_s(run),
+        .train_accuracy = trained > 0 ? (double)state->correct_since / trained : NAN,
     };
     state->loss_from = state->done;
     state->correct_since = state->evaluation_correct = 0;
     state->evaluation_loss = 0;
     call_back(run);
+}
+
+void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_instr *gate)
+{
+    int64_t every = run->plan->evaluate_every;
+    if (run->replaying || every <= 0 || (gate->minibatch + 1) % every != 0)
+        return;
+    int64_t e = (gate->minibatch + 1) / every - 1;
+    struct exec_snapshot *snapshot = &run->snapshots[e * run->plan->device_count + device];
+    *snapshot = (struct exec_snapshot){.at_s = exec_run_now_s(run), .total = run->trace->lanes[device].total};
+    for (int i = 0; i < run->plan->stage_count; i++)
+        if (run->plan->stages[i].backward_device == device && run->stages[i].forward_staleness > snapshot->staleness)
+            snapshot->staleness = run->stages[i].forward_staleness;
+}
+
+/* One device in the time between two snapshots; gives that time without evaluation. */
+static double device_between(const struct exec_snapshot *from, const struct exec_snapshot *to,
+                             struct sp_epoch_device *out)
+{
+    static const enum sp_span_kind busy[] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE};
+    double before[SP_WAIT_COUNT], busy_s = 0;
+    double time_s =
+        to->at_s - from->at_s - (to->total.seconds[SP_SPAN_EVALUATE] - from->total.seconds[SP_SPAN_EVALUATE]);
+    for (int k = 0; k < 3; k++)
+        busy_s += to->total.seconds[busy[k]] - from->total.seconds[busy[k]];
+    sp_waits_of(&from->total, before);
+    sp_waits_of(&to->total, out->wait_s);
+    for (int w = 0; w < SP_WAIT_COUNT; w++)
+        out->wait_s[w] -= before[w];
+    out->utilization = time_s > 0 ? busy_s / time_s : NAN;
+    return time_s;
+}
+
+void exec_progress_finish(struct exec_run *run)
+{
+    const struct exec_snapshot start = {0};
+    struct exec_progress_state *state = &run->progress;
+    int devices = run->plan->device_count;
+    for (int e = 0; e < state->epoch_count; e++) {
+        struct sp_epoch_summary *epoch = &state->epochs[e];
+        double longest_s = 0;
+        int64_t before = e > 0 ? epoch[-1].minibatch : 0;
+        for (int d = 0; d < devices; d++) {
+            const struct exec_snapshot *to = &run->snapshots[e * devices + d];
+            double time_s = device_between(e > 0 ? to - devices : &start, to, &run->epoch_devices[e * devices + d]);
+            longest_s = time_s > longest_s ? time_s : longest_s;
+            epoch->staleness = to->staleness > epoch->staleness ? to->staleness : epoch->staleness;
+        }
+        epoch->samples_per_s = longest_s > 0 ? (double)(epoch->minibatch - before) * run->plan->batch / longest_s : NAN;
+    }
 }

@@ -49,6 +49,13 @@ struct exec_gate {
     int64_t stopped; /* the run ended at this gate, -1: it did not */
 };
 
+/* A device at the end of an epoch's evaluation, written by its own thread. */
+struct exec_snapshot {
+    double at_s;
+    struct sp_lane_total total;
+    int64_t staleness; /* largest so far of the stages whose backward is here */
+};
+
 /* What the last stage knows of the loss. */
 struct exec_progress_state {
     float *losses;                    /* [minibatch]: mean over its samples */
@@ -78,6 +85,8 @@ struct exec_run {
     struct exec_stage *stages;
     struct sp_live *live; /* [device] */
     struct sp_trace *trace;
+    struct exec_snapshot *snapshots;       /* [evaluation * devices + device] */
+    struct sp_epoch_device *epoch_devices; /* as in sp_summary, made of the snapshots after the run */
     struct exec_progress_state progress;
     double start_s;
     double time_s;
@@ -120,7 +129,7 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err);
 void exec_gate_init(struct exec_run *run);
 void exec_gate_fini(struct exec_run *run);
 void exec_gate_cancel(struct exec_run *run);
-sp_status exec_gate_pass(struct exec_run *run, const struct sp_instr *gate, bool wait, bool *opened,
+sp_status exec_gate_pass(struct exec_run *run, int device, const struct sp_instr *gate, bool wait, bool *opened,
                          struct sp_error *err);
 
 /* Checkpoints (exec/checkpoint.c): open takes over the choices the backend made there, check finds out whether file and
@@ -137,6 +146,11 @@ extern const struct sp_engine exec_engine_single;  /* one thread for all */
 
 /* Parameters of all stages: He initialisation, batch norm 1 and 0 (exec/initialise.c). */
 sp_status exec_initialise(struct exec_run *run, struct sp_error *err);
+
+/* At a gate: keeps what the device came to, where an evaluation is over; and what the epochs come to by these, after
+ * the run (exec/progress.c). */
+void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_instr *gate);
+void exec_progress_finish(struct exec_run *run);
 
 /* Loss and hits of a forward at the last stage (exec/progress.c). */
 void exec_progress_train(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct);

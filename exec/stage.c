@@ -149,7 +149,11 @@ static sp_status take_batch(struct pass *pass, struct exec_batch *batch, struct 
     bool evaluate = pass->kind == SP_PASS_EVALUATE;
     struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
     int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);
-    if (!exec_loader_acquire(loader, number, batch))
+    double start_s = exec_run_now_s(run);
+    bool taken = exec_loader_acquire(loader, number, batch);
+    int device = run->plan->stages[pass->instr->stage].forward_device;
+    run->trace->lanes[device].total.data_wait_s += exec_run_now_s(run) - start_s;
+    if (!taken)
         return SP_FAIL(err, SP_E_INTERRUPTED, "loading was stopped");
     size_t skip = evaluate ? 0 : (size_t)pass->instr->microbatch * (size_t)pass->memory->batch;
     batch->pixels += skip * (size_t)sp_shape_elements(run->data->shape);

@@ -133,6 +133,9 @@ static void make_state(struct exec_run *run)
     run->resting = sp_calloc(devices, sizeof *run->resting);
     run->resting_since_s = sp_calloc(devices, sizeof *run->resting_since_s);
     run->rests = sp_calloc(devices, sizeof *run->rests);
+    size_t evaluations = (size_t)sp_plan_evaluations(plan) + 1;
+    run->snapshots = sp_calloc(evaluations * devices, sizeof *run->snapshots);
+    run->epoch_devices = sp_calloc(evaluations * devices, sizeof *run->epoch_devices);
     run->progress.epochs = sp_calloc((size_t)sp_plan_evaluations(plan) + 1, sizeof *run->progress.epochs);
     run->first_evaluation = sp_calloc(phases, sizeof *run->first_evaluation);
     run->test_loaders = sp_calloc(phases, sizeof *run->test_loaders);
@@ -261,6 +264,8 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     free(run->resting);
     free(run->resting_since_s);
     free(run->rests);
+    free(run->snapshots);
+    free(run->epoch_devices);
     free(run->progress.epochs);
     free(run->progress.losses);
     sp_trace_destroy(&run->trace);
@@ -377,6 +382,7 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
     run->start_s = exec_run_now_s(run);
     sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
     run->time_s = exec_run_now_s(run);
+    exec_progress_finish(run);
     return status;
 }
 
@@ -410,6 +416,11 @@ struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer)
 double exec_trainer_time_s(const struct exec_trainer *trainer)
 {
     return trainer->run.time_s;
+}
+
+const struct sp_epoch_device *exec_trainer_epoch_devices(const struct exec_trainer *trainer)
+{
+    return trainer->run.epoch_devices;
 }
 
 const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count)

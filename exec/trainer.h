@@ -86,6 +86,8 @@ const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer);
 struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer); /* the caller's from now on */
 double exec_trainer_time_s(const struct exec_trainer *trainer);
 const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count);
+const struct sp_epoch_device *
+exec_trainer_epoch_devices(const struct exec_trainer *trainer); /* [epoch * devices + d] */
 
 /* Staleness as counted in the run, from the versions really read and applied; the largest seen, per stage. */
 void exec_trainer_counted_staleness(const struct exec_trainer *trainer, int stage, int64_t *forward, int64_t *backward);

@@ -82,11 +82,32 @@ static sp_status write_metrics(const char *path, const struct sp_summary *summar
 {
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
-    fputs("epoch,minibatch,time_s,loss,test_loss,accuracy\n", file.stream);
+    fputs("epoch,minibatch,time_s,loss,test_loss,accuracy,train_accuracy,samples_per_s,staleness\n", file.stream);
     for (int e = 0; e < summary->epoch_count; e++) {
         const struct sp_epoch_summary *epoch = &summary->epochs[e];
-        fprintf(file.stream, "%d,%" PRId64 ",%.6f,%.6f,%.6f,%.6f\n", epoch->epoch, epoch->minibatch, epoch->time_s,
-                epoch->loss, epoch->test_loss, epoch->accuracy);
+        fprintf(file.stream, "%d,%" PRId64 ",%.6f,%.6f,%.6f,%.6f,%.6f,%.3f,%" PRId64 "\n", epoch->epoch,
+                epoch->minibatch, epoch->time_s, epoch->loss, epoch->test_loss, epoch->accuracy, epoch->train_accuracy,
+                epoch->samples_per_s, epoch->staleness);
+    }
+    return sp_file_commit(&file, err);
+}
+
+/* Each device in each epoch: how busy it was, and what it waited for. */
+static sp_status write_waits(const char *path, const struct sp_summary *summary, struct sp_error *err)
+{
+    struct sp_file file;
+    SP_TRY(sp_file_begin(&file, path, err));
+    fputs("epoch,device,utilization", file.stream);
+    for (int w = 0; w < SP_WAIT_COUNT; w++)
+        fprintf(file.stream, ",wait_%s_s", sp_wait_names[w]);
+    fputc('\n', file.stream);
+    for (int row = 0; row < summary->epoch_count * summary->device_count; row++) {
+        const struct sp_epoch_device *one = &summary->epoch_devices[row];
+        fprintf(file.stream, "%d,%d,%.6f", summary->epochs[row / summary->device_count].epoch,
+                row % summary->device_count, one->utilization);
+        for (int w = 0; w < SP_WAIT_COUNT; w++)
+            fprintf(file.stream, ",%.6f", one->wait_s[w]);
+        fputc('\n', file.stream);
     }
     return sp_file_commit(&file, err);
 }
@@ -102,7 +123,17 @@ static sp_status write_losses(const char *path, const struct program_result *res
 }
 
 /* One file of the folder. */
-enum part { PART_YAML, PART_SUMMARY, PART_DEVICES, PART_TIMELINE, PART_TRACE, PART_METRICS, PART_LOSSES, PART_COUNT };
+enum part {
+    PART_YAML,
+    PART_SUMMARY,
+    PART_DEVICES,
+    PART_TIMELINE,
+    PART_TRACE,
+    PART_METRICS,
+    PART_WAITS,
+    PART_LOSSES,
+    PART_COUNT
+};
 
 static sp_status write_part(enum part part, const char *path, const struct program_setup *setup,
                             const struct program_result *result, struct sp_error *err)
@@ -125,6 +156,8 @@ static sp_status write_part(enum part part, const char *path, const struct progr
         return sp_trace_write_chrome(result->trace, result->summary.real ? "measured" : "simulated", path, err);
     case PART_METRICS:
         return result->summary.real ? write_metrics(path, &result->summary, err) : SP_OK;
+    case PART_WAITS:
+        return result->summary.real ? write_waits(path, &result->summary, err) : SP_OK;
     default:
         return result->summary.real ? write_losses(path, result, err) : SP_OK;
     }
@@ -134,7 +167,7 @@ sp_status program_write_run(const char *folder, const struct program_setup *setu
                             struct sp_error *err)
 {
     static const char *const names[PART_COUNT] = {"experiment.yaml", "summary.json", "devices.csv", "timeline.csv",
-                                                  "trace.json",      "metrics.csv",  "losses.csv"};
+                                                  "trace.json",      "metrics.csv",  "waits.csv",   "losses.csv"};
     SP_TRY(sp_folder_make(folder, err));
     sp_status status = SP_OK;
     for (int part = 0; part < PART_COUNT && status == SP_OK; part++) {

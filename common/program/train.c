@@ -99,6 +99,9 @@ static void fill_result(const struct program_setup *setup, struct exec_trainer *
     const struct sp_epoch_summary *epochs = exec_trainer_epochs(trainer, &summary->epoch_count);
     summary->epochs = sp_calloc((size_t)summary->epoch_count + 1, sizeof *summary->epochs);
     memcpy(summary->epochs, epochs, (size_t)summary->epoch_count * sizeof *epochs);
+    size_t rows = (size_t)summary->epoch_count * (size_t)summary->device_count;
+    summary->epoch_devices = sp_calloc(rows + 1, sizeof *summary->epoch_devices);
+    memcpy(summary->epoch_devices, exec_trainer_epoch_devices(trainer), rows * sizeof *summary->epoch_devices);
     if (summary->epoch_count > 0) {
         summary->accuracy = epochs[summary->epoch_count - 1].accuracy;
         summary->loss = epochs[summary->epoch_count - 1].loss;
