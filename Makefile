@@ -58,7 +58,7 @@ $B/tests/%: $B/tests/%.o $B/tests/training.o $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Debian packages, only what is missing; as root or through sudo.
-DEBS := gcc make pkg-config libyaml-dev libjansson-dev zlib1g-dev libdnnl-dev libcmocka-dev gnuplot-nox \
+DEBS := gcc make curl pkg-config libyaml-dev libjansson-dev zlib1g-dev libdnnl-dev libcmocka-dev gnuplot-nox \
     dataset-fashion-mnist
 deps:
 	@missing=$$(for p in $(DEBS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

@@ -41,6 +41,7 @@ struct sp_experiment {
         struct sp_shape shape; /* synthetic, as is the rest */
         int classes;
         int64_t samples; /* for training; a sixth as many for testing */
+        int threads;     /* that prepare minibatches */
     } data;
     struct {
         int *cuts, cut_count;

@@ -28,6 +28,7 @@ const struct sp_option sp_options[] = {
      sp_write_data_shape},
     {"data.classes", INT(data.classes, 2, 100000), "10", "synthetic: classes", NULL, NULL},
     {"data.samples", INT64(data.samples, 6, 1e9), "6000", "synthetic: samples to train on", NULL, NULL},
+    {"data.threads", INT(data.threads, 1, 256), "1", "threads that prepare minibatches", NULL, NULL},
     {"pipeline.cuts", OTHER, "[]", "after which weight layers to cut (the PPV), ascending", sp_read_cuts,
      sp_write_cuts},
     {"pipeline.schedule", OTHER, "stale", "sequential, stale, gpipe, 1f1b, 1f1b-async, or {order:, flush:, weights:}",

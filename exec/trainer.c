@@ -163,6 +163,7 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
         .augment = run->config.augment,
         .seed = run->config.seed,
         .ahead = plan->in_flight[0] + 3,
+        .threads = run->config.loader_threads,
     };
     SP_TRY(exec_loader_create(&config, &run->train_loader, err));
     for (int p = 0; p < plan->phase_count; p++) {

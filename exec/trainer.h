@@ -44,6 +44,7 @@ struct exec_trainer_config {
     const double *stage_lr;  /* [stage], borrowed; NULL: all 1 */
     bool decay_weights_only; /* no weight decay on biases and batch norm */
     float label_smoothing;   /* of the training loss and its gradient */
+    int loader_threads;      /* 0: 1 */
     bool augment;            /* crop and flip the training images */
     uint64_t seed;
     int64_t spans_per_lane; /* kept in the trace */

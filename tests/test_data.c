@@ -207,23 +207,31 @@ static void *take_all(void *self)
     return NULL;
 }
 
-static void two_takers_get_the_same_batches(void **state)
+static void two_takers_get_the_same_batches_from_any_number_of_threads(void **state)
 {
     (void)state;
     struct exec_dataset *set = synthetic();
-    struct exec_loader_config config = {
-        .set = set, .split = EXEC_TRAIN, .batch = 7, .end = 40, .shuffle = true, .seed = 4, .ahead = 4};
-    struct sp_error err = {0};
-    struct exec_loader *loader;
-    assert_int_equal(exec_loader_create(&config, &loader, &err), SP_OK);
-    struct taker takers[2] = {{loader, &config, 0}, {loader, &config, 0}};
-    pthread_t threads[2];
-    for (int t = 0; t < 2; t++)
-        assert_int_equal(pthread_create(&threads[t], NULL, take_all, &takers[t]), 0);
-    for (int t = 0; t < 2; t++)
-        pthread_join(threads[t], NULL);
-    assert_int_equal(takers[0].wrong + takers[1].wrong, 0);
-    exec_loader_destroy(&loader);
+    for (int workers = 1; workers <= 3; workers++) {
+        struct exec_loader_config config = {.set = set,
+                                            .split = EXEC_TRAIN,
+                                            .batch = 7,
+                                            .end = 40,
+                                            .shuffle = true,
+                                            .seed = 4,
+                                            .ahead = 4,
+                                            .threads = workers};
+        struct sp_error err = {0};
+        struct exec_loader *loader;
+        assert_int_equal(exec_loader_create(&config, &loader, &err), SP_OK);
+        struct taker takers[2] = {{loader, &config, 0}, {loader, &config, 0}};
+        pthread_t threads[2];
+        for (int t = 0; t < 2; t++)
+            assert_int_equal(pthread_create(&threads[t], NULL, take_all, &takers[t]), 0);
+        for (int t = 0; t < 2; t++)
+            pthread_join(threads[t], NULL);
+        assert_int_equal(takers[0].wrong + takers[1].wrong, 0);
+        exec_loader_destroy(&loader);
+    }
     exec_dataset_close(&set);
 }
 
@@ -262,7 +270,7 @@ int main(void)
         cmocka_unit_test(damaged_files_are_refused_by_name),
         cmocka_unit_test(a_missing_folder_is_refused),
         cmocka_unit_test(every_epoch_holds_every_sample_once),
-        cmocka_unit_test(two_takers_get_the_same_batches),
+        cmocka_unit_test(two_takers_get_the_same_batches_from_any_number_of_threads),
         cmocka_unit_test(the_end_of_the_test_set_is_padded),
     };
     return cmocka_run_group_tests_name("data", tests, make_folder, remove_folder);

@@ -24,6 +24,7 @@ static const struct {
     {"sim", "EXP", "simulate", program_sim},
     {"train", "EXP", "train for real", program_do_train},
     {"compare", "EXP", "simulate and train, side by side", program_compare},
+    {"data", "SET", "fetch a data set: fashion-mnist, mnist or cifar10", program_data},
     {"report", "DIR", "draw what a run left in its folder", program_report},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -42,6 +43,7 @@ static void print_help(FILE *out)
           "  -q, -v              less, more on stderr\n"
           "  --resume            train: continue from the newest checkpoint in the run's folder\n"
           "  --baseline          train: also train sequentially on one device, for the speedup\n"
+          "  --from PLACE        data: a folder or address to fetch from, instead of the official one\n"
           "  --format F          schedule: text, csv or picture (default text)\n"
           "  --minibatches N     schedule: how many to show (default 12)\n"
           "  -h, --help          this text, and every key of an experiment file\n\n"
@@ -86,6 +88,8 @@ static sp_status parse_option(struct program *program, int argc, char **argv, in
         program->baseline = true;
     } else if (strcmp(word, "-o") == 0) {
         return take_value(argc, argv, at, &program->out, err);
+    } else if (strcmp(word, "--from") == 0) {
+        return take_value(argc, argv, at, &program->from, err);
     } else if (strcmp(word, "--format") == 0) {
         SP_TRY(take_value(argc, argv, at, &program->format, err));
         if (strcmp(program->format, "text") != 0 && strcmp(program->format, "csv") != 0 &&
@@ -129,7 +133,7 @@ static sp_status dispatch(const struct program *program, struct sp_error *err)
         if (strcmp(program->command, names[c]) != 0)
             continue;
         if (program->argument == NULL)
-            return wrong(err, "an experiment file (or folder) is missing after", program->command);
+            return wrong(err, "an experiment file (folder, data set) is missing after", program->command);
         return commands[c].run(program, err);
     }
     const char *near = sp_nearest(program->command, names, COMMANDS);

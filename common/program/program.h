@@ -23,6 +23,7 @@ struct program {
     const char **sets;
     int set_count;
     const char *out;     /* -o; NULL: runs/NAME */
+    const char *from;    /* --from; NULL: the official place */
     const char *format;  /* schedule: text, csv, picture */
     int64_t minibatches; /* schedule: how many to show */
     bool json, quiet, verbose, baseline, resume;
@@ -42,6 +43,9 @@ struct program_setup {
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
                              struct sp_error *err);
 void program_setup_fini(struct program_setup *setup);
+
+/* $XDG_CACHE_HOME/stalepipe or ~/.cache/stalepipe; NULL where there is no home. The caller frees. */
+char *program_cache_folder(void);
 
 /* The file that remembers which convolutions are faster how (NULL: none; the caller frees), and what a backend is
  * created with; the path is borrowed. */
@@ -116,6 +120,7 @@ sp_status program_schedule(const struct program *program, struct sp_error *err);
 sp_status program_sim(const struct program *program, struct sp_error *err);
 sp_status program_do_train(const struct program *program, struct sp_error *err);
 sp_status program_compare(const struct program *program, struct sp_error *err);
+sp_status program_data(const struct program *program, struct sp_error *err);
 sp_status program_report(const struct program *program, struct sp_error *err);
 
 /* SIGINT and SIGTERM so far. After the first a training run leaves a checkpoint and ends, after the second it ends. */

@@ -6,13 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* NULL where there is no home. */
-char *program_choices_path(void)
+char *program_cache_folder(void)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache != NULL && cache[0] != '\0')
-        return sp_format("%s/stalepipe/convolutions.txt", cache);
-    return home != NULL && home[0] != '\0' ? sp_format("%s/.cache/stalepipe/convolutions.txt", home) : NULL;
+        return sp_format("%s/stalepipe", cache);
+    return home != NULL && home[0] != '\0' ? sp_format("%s/.cache/stalepipe", home) : NULL;
+}
+
+char *program_choices_path(void)
+{
+    char *folder = program_cache_folder(), *path = folder != NULL ? sp_format("%s/convolutions.txt", folder) : NULL;
+    free(folder);
+    return path;
 }
 
 struct exec_backend_config program_backend_config(const struct sp_experiment *experiment, const char *choices_path)

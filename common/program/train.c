@@ -42,6 +42,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.stage_lr = experiment->train.stage_lr_count > 0 ? experiment->train.stage_lr : NULL;
     config.decay_weights_only = !experiment->train.decay_all;
     config.label_smoothing = (float)experiment->train.label_smoothing;
+    config.loader_threads = experiment->data.threads;
     config.augment = strcmp(experiment->data.augment, "crop-flip") == 0;
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;

@@ -1,9 +1,11 @@
 #include "exec/data/augment.h"
+#include "common/error.h"
 #include "common/random.h"
 
 #include <stdbool.h>
+#include <string.h>
 
-enum { PAD = 4 };
+enum { PAD = 4, MOST_WIDTH = 4096 };
 
 static int shift(uint32_t word)
 {
@@ -16,13 +18,27 @@ void exec_crop_flip(struct sp_shape shape, uint64_t seed, uint64_t position, con
     sp_random_block(seed, SP_RANDOM_AUGMENT, position, 0, words);
     int down = shift(words[0]), right = shift(words[1]);
     bool flip = words[2] >> 31;
+    float line[MOST_WIDTH];
+    SP_ASSERT(shape.w <= MOST_WIDTH, "%d pixels wide", shape.w);
+    int W = shape.w;
+    int from = right < 0 ? -right : 0, end = right > 0 ? W - right : W; /* columns of the output that have a source */
+    if (from > W)
+        from = W;
+    if (end < from)
+        end = from;
     for (int c = 0; c < shape.c; c++)
-        for (int y = 0; y < shape.h; y++) {
+        for (int y = 0; y < shape.h; y++, out += W) {
             int row = y + down;
-            for (int x = 0; x < shape.w; x++) {
-                int column = (flip ? shape.w - 1 - x : x) + right;
-                bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
-                *out++ = inside ? in[(c * shape.h + row) * shape.w + column] : 0.0f;
+            if (row < 0 || row >= shape.h) {
+                memset(out, 0, sizeof *out * (size_t)W);
+                continue;
             }
+            const float *source = in + ((size_t)c * (size_t)shape.h + (size_t)row) * (size_t)W;
+            float *target = flip ? line : out;
+            memset(target, 0, sizeof *out * (size_t)from);
+            memcpy(target + from, source + (from + right), sizeof *out * (size_t)(end - from));
+            memset(target + end, 0, sizeof *out * (size_t)(W - end));
+            for (int x = 0; flip && x < W; x++)
+                out[x] = line[W - 1 - x];
         }
 }

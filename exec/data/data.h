@@ -49,7 +49,7 @@ extern const struct exec_dataset_kind exec_dataset_kinds[]; /* ended by name NUL
 sp_status exec_dataset_open(const struct exec_dataset_config *config, struct exec_dataset **out, struct sp_error *err);
 void exec_dataset_close(struct exec_dataset **set);
 
-/* The loader: a thread that prepares minibatches ahead, in order. */
+/* The loader: threads that prepare minibatches ahead. */
 struct exec_loader;
 
 struct exec_batch {
@@ -65,12 +65,13 @@ struct exec_loader_config {
     enum exec_split split;
     int batch;
     int64_t first,
-        end; /* numbers of the batches handed out: TRAIN by minibatch; TEST wraps every ceil(samples / batch) */
+        end;       /* numbers of the batches handed out: TRAIN by minibatch; TEST wraps every ceil(samples / batch) */
     int64_t taken; /* batches below this one have been taken and released by one taker already (a resumed run) */
     bool shuffle;
     bool augment; /* crop and flip, by the sample's position in the stream */
     uint64_t seed;
     int ahead;
+    int threads; /* that prepare; 0: 1. What a batch holds does not depend on it */
 };
 sp_status exec_loader_create(const struct exec_loader_config *config, struct exec_loader **out, struct sp_error *err);
 void exec_loader_destroy(struct exec_loader **loader);

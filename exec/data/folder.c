@@ -43,11 +43,12 @@ sp_status exec_dataset_folder(const struct exec_dataset_config *config, const ch
     }
     sp_status status = SP_OK;
     if (*out == NULL)
-        status = sp_reject(err, config->mark,
-                           "no folder of the data set %s: looked for %s; set data.dir, or STALEPIPE_DATA to the folder "
-                           "that holds %s%s",
-                           config->set, looked, name,
-                           strcmp(name, "fashion-mnist") == 0 ? "; Debian has it in dataset-fashion-mnist" : "");
+        status = sp_reject(
+            err, config->mark,
+            "no folder of the data set %s: looked for %s; `stalepipe data %s` fetches it, or set data.dir, or "
+            "STALEPIPE_DATA to the folder that holds %s%s",
+            config->set, looked, config->set, name,
+            strcmp(name, "fashion-mnist") == 0 ? "; Debian has it in dataset-fashion-mnist" : "");
     free(looked);
     return status;
 }

@@ -12,6 +12,7 @@
 enum { SIDE = 28, PIXELS = SIDE * SIDE, CLASSES = 10, IMAGES_MAGIC = 0x803, LABELS_MAGIC = 0x801, MOST = 10000000 };
 
 struct idx {
+    float values[256]; /* of every byte, normalised */
     unsigned char *images[EXEC_SPLIT_COUNT], *labels[EXEC_SPLIT_COUNT];
 };
 
@@ -81,7 +82,7 @@ static int32_t sample(const struct exec_dataset *set, enum exec_split split, int
     const struct idx *self = set->self;
     const unsigned char *image = self->images[split] + index * PIXELS;
     for (int i = 0; i < PIXELS; i++)
-        pixels[i] = ((float)image[i] / 255.0f - set->mean[0]) / set->deviation[0];
+        pixels[i] = self->values[image[i]];
     return self->labels[split][index];
 }
 
@@ -148,7 +149,7 @@ static sp_status open_idx(const char *name, const struct exec_dataset_config *co
         close_idx(out);
         return status;
     }
-    const struct idx *self = out->self;
+    struct idx *self = out->self;
     uint64_t sum = 0, squares = 0;
     int64_t count = out->samples[EXEC_TRAIN] * PIXELS;
     for (int64_t i = 0; i < count; i++) {
@@ -159,6 +160,8 @@ static sp_status open_idx(const char *name, const struct exec_dataset_config *co
     double mean = (double)sum / (double)count, variance = (double)squares / (double)count - mean * mean;
     out->mean[0] = (float)(mean / 255.0);
     out->deviation[0] = variance > 0 ? (float)(sqrt(variance) / 255.0) : 1.0f;
+    for (int v = 0; v < 256; v++)
+        self->values[v] = ((float)v / 255.0f - out->mean[0]) / out->deviation[0];
     return SP_OK;
 }
 

@@ -1,4 +1,9 @@
-/* loader.c - the thread that prepares minibatches ahead, in a ring. */
+/*
+ * loader.c - threads that prepare minibatches ahead, in a ring of slots.
+ *
+ * A thread takes the next number, waits until the slot of that number is its, and fills it. What a minibatch holds
+ * depends on its number alone, so it does not matter who prepares it.
+ */
 #include "common/alloc.h"
 #include "common/random.h"
 #include "exec/data/augment.h"
@@ -13,19 +18,26 @@ enum { TAKERS = 2 };
 struct slot {
     float *pixels;
     int32_t *labels;
-    int64_t number; /* -1: empty */
+    int64_t number; /* that is ready; -1: none */
+    int64_t next;   /* the number that may be prepared here */
     int released;
+};
+
+struct worker {
+    struct exec_loader *loader;
+    pthread_t thread;
+    bool started;
+    float *plain;                /* a sample before augmentation */
+    int64_t *order, order_epoch; /* the permutation of one epoch */
 };
 
 struct exec_loader {
     struct exec_loader_config config;
-    int64_t elements;
+    int64_t elements, next; /* next: number to be prepared */
     struct slot *slots;
-    float *plain;                /* a sample before augmentation */
-    int64_t *order, order_epoch; /* the permutation of one epoch */
+    struct worker *workers;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    pthread_t thread;
     bool cancelled;
 };
 
@@ -55,55 +67,64 @@ int64_t exec_loader_sample(const struct exec_loader_config *config, int64_t posi
 }
 
 /* The sample at a row of a batch; -1: padding. */
-static int64_t pick(struct exec_loader *loader, int64_t number, int row)
+static int64_t pick(struct worker *worker, int64_t number, int row)
 {
-    const struct exec_loader_config *config = &loader->config;
+    const struct exec_loader_config *config = &worker->loader->config;
     int64_t n = config->set->samples[config->split];
     if (config->split == EXEC_TEST) {
         int64_t pass = (n + config->batch - 1) / config->batch, at = number % pass * config->batch + row;
         return at < n ? at : -1;
     }
     int64_t position = number * config->batch + row;
-    if (position / n != loader->order_epoch) {
-        loader->order_epoch = position / n;
-        permute(config, loader->order_epoch, loader->order);
+    if (position / n != worker->order_epoch) {
+        worker->order_epoch = position / n;
+        permute(config, worker->order_epoch, worker->order);
     }
-    return loader->order[position % n];
+    return worker->order[position % n];
 }
 
 /* Row `row` of batch `number`. */
-static void prepare(struct exec_loader *loader, struct slot *slot, int64_t number, int row)
+static void prepare(struct worker *worker, struct slot *slot, int64_t number, int row)
 {
+    const struct exec_loader *loader = worker->loader;
     const struct exec_loader_config *config = &loader->config;
     const struct exec_dataset *set = config->set;
     float *pixels = slot->pixels + row * loader->elements;
-    int64_t index = pick(loader, number, row);
+    int64_t index = pick(worker, number, row);
     if (index < 0) {
         slot->labels[row] = -1;
         memset(pixels, 0, (size_t)loader->elements * sizeof *pixels);
     } else if (config->augment) {
-        slot->labels[row] = set->sample(set, config->split, index, loader->plain);
-        exec_crop_flip(set->shape, config->seed, (uint64_t)(number * config->batch + row), loader->plain, pixels);
+        slot->labels[row] = set->sample(set, config->split, index, worker->plain);
+        exec_crop_flip(set->shape, config->seed, (uint64_t)(number * config->batch + row), worker->plain, pixels);
     } else {
         slot->labels[row] = set->sample(set, config->split, index, pixels);
     }
 }
 
+/* The next number and its slot, once that is free; false when there is no more to do. */
+static bool take(struct exec_loader *loader, int64_t *number)
+{
+    pthread_mutex_lock(&loader->mutex);
+    *number = loader->next++;
+    const struct slot *slot = &loader->slots[*number % loader->config.ahead];
+    while (!loader->cancelled && *number < loader->config.end && slot->next != *number)
+        pthread_cond_wait(&loader->changed, &loader->mutex);
+    bool more = !loader->cancelled && *number < loader->config.end;
+    pthread_mutex_unlock(&loader->mutex);
+    return more;
+}
+
 static void *work(void *argument)
 {
-    struct exec_loader *loader = argument;
+    struct worker *worker = argument;
+    struct exec_loader *loader = worker->loader;
     const struct exec_loader_config *config = &loader->config;
-    for (int64_t number = config->first; number < config->end; number++) {
+    int64_t number;
+    while (take(loader, &number)) {
         struct slot *slot = &loader->slots[number % config->ahead];
-        pthread_mutex_lock(&loader->mutex);
-        while (!loader->cancelled && slot->number >= 0)
-            pthread_cond_wait(&loader->changed, &loader->mutex);
-        bool cancelled = loader->cancelled;
-        pthread_mutex_unlock(&loader->mutex);
-        if (cancelled)
-            break;
         for (int row = 0; row < config->batch; row++)
-            prepare(loader, slot, number, row);
+            prepare(worker, slot, number, row);
         pthread_mutex_lock(&loader->mutex);
         slot->number = number;
         slot->released = number < config->taken ? 1 : 0;
@@ -115,41 +136,71 @@ static void *work(void *argument)
 
 static void free_loader(struct exec_loader *loader)
 {
-    for (int i = 0; i < loader->config.ahead; i++) {
+    for (int i = 0; loader->slots != NULL && i < loader->config.ahead; i++) {
         free(loader->slots[i].pixels);
         free(loader->slots[i].labels);
+    }
+    for (int w = 0; loader->workers != NULL && w < loader->config.threads; w++) {
+        free(loader->workers[w].plain);
+        free(loader->workers[w].order);
     }
     pthread_cond_destroy(&loader->changed);
     pthread_mutex_destroy(&loader->mutex);
     free(loader->slots);
-    free(loader->order);
-    free(loader->plain);
+    free(loader->workers);
     free(loader);
+}
+
+/* Slots and what the threads need; false: no memory. */
+static bool take_memory(struct exec_loader *loader)
+{
+    const struct exec_loader_config *config = &loader->config;
+    loader->slots = calloc((size_t)config->ahead, sizeof *loader->slots);
+    loader->workers = calloc((size_t)config->threads, sizeof *loader->workers);
+    bool got = loader->slots != NULL && loader->workers != NULL;
+    for (int i = 0; got && i < config->ahead; i++) {
+        struct slot *slot = &loader->slots[i];
+        slot->number = -1;
+        slot->pixels = calloc((size_t)config->batch * (size_t)loader->elements, sizeof *slot->pixels);
+        slot->labels = calloc((size_t)config->batch, sizeof *slot->labels);
+        got = slot->pixels != NULL && slot->labels != NULL;
+    }
+    for (int64_t n = config->first; got && n < config->first + config->ahead; n++)
+        loader->slots[n % config->ahead].next = n;
+    for (int w = 0; got && w < config->threads; w++) {
+        struct worker *worker = &loader->workers[w];
+        worker->loader = loader;
+        worker->order_epoch = -1;
+        worker->order = calloc((size_t)config->set->samples[config->split] + 1, sizeof *worker->order);
+        worker->plain = calloc((size_t)loader->elements + 1, sizeof *worker->plain);
+        got = worker->order != NULL && worker->plain != NULL;
+    }
+    return got;
 }
 
 sp_status exec_loader_create(const struct exec_loader_config *config, struct exec_loader **out, struct sp_error *err)
 {
     struct exec_loader *loader = sp_calloc(1, sizeof *loader);
+    *out = NULL;
     loader->config = *config;
-    if (loader->config.ahead < 1)
-        loader->config.ahead = 1;
+    loader->config.ahead = config->ahead < 1 ? 1 : config->ahead;
+    loader->config.threads = config->threads < 1 ? 1 : config->threads;
     loader->elements = sp_shape_elements(config->set->shape);
-    loader->slots = sp_calloc((size_t)loader->config.ahead, sizeof *loader->slots);
-    loader->order = sp_calloc((size_t)config->set->samples[config->split], sizeof *loader->order);
-    loader->plain = sp_calloc((size_t)loader->elements, sizeof *loader->plain);
-    loader->order_epoch = -1;
+    loader->next = config->first;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
-    for (int i = 0; i < loader->config.ahead; i++) {
-        struct slot *slot = &loader->slots[i];
-        slot->pixels = sp_calloc((size_t)config->batch * (size_t)loader->elements, sizeof *slot->pixels);
-        slot->labels = sp_calloc((size_t)config->batch, sizeof *slot->labels);
-        slot->number = -1;
-    }
-    *out = NULL;
-    if (pthread_create(&loader->thread, NULL, work, loader) != 0) {
+    if (!take_memory(loader)) {
+        int64_t samples = (int64_t)loader->config.ahead * config->batch;
         free_loader(loader);
-        return SP_FAIL(err, SP_E_MEMORY, "cannot start the loader's thread");
+        return SP_FAIL(err, SP_E_MEMORY, "no memory to prepare %lld samples ahead", (long long)samples);
+    }
+    for (int w = 0; w < loader->config.threads; w++) {
+        struct worker *worker = &loader->workers[w];
+        worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;
+        if (worker->started)
+            continue;
+        exec_loader_destroy(&loader);
+        return SP_FAIL(err, SP_E_MEMORY, "cannot start a thread of the loader");
     }
     *out = loader;
     return SP_OK;
@@ -174,6 +225,7 @@ void exec_loader_release(struct exec_loader *loader, int64_t number)
     SP_ASSERT(slot->number == number, "batch %lld released, %lld there", (long long)number, (long long)slot->number);
     if (++slot->released == TAKERS) {
         slot->number = -1;
+        slot->next = number + loader->config.ahead;
         pthread_cond_broadcast(&loader->changed);
     }
     pthread_mutex_unlock(&loader->mutex);
@@ -192,7 +244,9 @@ void exec_loader_destroy(struct exec_loader **loader)
     if (!*loader)
         return;
     exec_loader_cancel(*loader);
-    pthread_join((*loader)->thread, NULL);
+    for (int w = 0; w < (*loader)->config.threads; w++)
+        if ((*loader)->workers[w].started)
+            pthread_join((*loader)->workers[w].thread, NULL);
     free_loader(*loader);
     *loader = NULL;
 }

@@ -1,0 +1,141 @@
+/*
+ * Fetching data sets, from folders that stand for the network: good, wrong, interrupted, absent.
+ */
+#include "common/alloc.h"
+#include "exec/data/fetch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static void shell(const char *form, ...) __attribute__((format(printf, 1, 2)));
+static void shell(const char *form, ...)
+{
+    char command[512];
+    int used = snprintf(command, sizeof command, "cd %s && ", folder);
+    va_list values;
+    va_start(values, form);
+    vsnprintf(command + used, sizeof command - (size_t)used, form, values);
+    va_end(values);
+    assert_int_equal(system(command), 0);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/test_fetch.XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+/* `printf abc | md5sum`, `printf defg | md5sum` */
+static const struct exec_source two = {
+    .set = "two",
+    .folder = "two",
+    .from = "http://host.invalid/",
+    .files = {{"a", "900150983cd24fb0d6963f7d28e17f72"}, {"b", "025e4da7edac35ede583f5e8d51aa7ec"}},
+    .advice = "ask a friend"};
+
+static sp_status fetch(const struct exec_source *source, const char *into, struct sp_error *err)
+{
+    char *from = sp_format("%s/from", folder), *to = sp_format("%s/%s", folder, into);
+    sp_status status = exec_fetch(source, from, to, true, err);
+    free(from);
+    free(to);
+    return status;
+}
+
+static void whole_files_arrive_and_are_kept(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    shell("mkdir -p from && printf abc > from/a && printf defg > from/b");
+    assert_int_equal(fetch(&two, "deep/er/to", &err), SP_OK);
+    shell("cmp from/a deep/er/to/a && cmp from/b deep/er/to/b && test $(ls deep/er/to | wc -l) = 2");
+    shell("rm -r from"); /* nothing is asked for again */
+    assert_int_equal(fetch(&two, "deep/er/to", &err), SP_OK);
+}
+
+static void a_wrong_file_is_not_kept(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    shell("mkdir -p from && printf abc > from/a && printf wrong > from/b");
+    assert_int_equal(fetch(&two, "wrong", &err), SP_E_IO);
+    assert_non_null(strstr(err.text, "its checksum is not 025e4da7edac35ede583f5e8d51aa7ec"));
+    shell("test \"$(ls wrong)\" = a");
+    sp_error_fini(&err);
+}
+
+static void an_interrupted_download_goes_on(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    shell("mkdir -p from part && printf abc > from/a && printf defg > from/b && printf de > part/b.part");
+    assert_int_equal(fetch(&two, "part", &err), SP_OK);
+    shell("cmp from/b part/b && test $(ls part | wc -l) = 2");
+    /* one that was complete but for its name */
+    shell("mv part/a part/a.part && rm from/a");
+    assert_int_equal(fetch(&two, "part", &err), SP_OK);
+    shell("test -e part/a");
+}
+
+static void what_cannot_be_had_is_said_with_what_to_do(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    shell("rm -rf from && mkdir from");
+    assert_int_equal(fetch(&two, "none", &err), SP_E_IO);
+    assert_non_null(strstr(err.text, "there is no such file"));
+    assert_non_null(strstr(err.text, "by hand: put these files into"));
+    assert_non_null(strstr(err.text, "025e4da7edac35ede583f5e8d51aa7ec"));
+    assert_non_null(strstr(err.text, "ask a friend"));
+    sp_error_fini(&err);
+}
+
+static void an_archive_is_unpacked_whole(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    char md5[33] = "";
+    shell("rm -rf from && mkdir -p from/set && printf abc > from/set/x && tar -C from -czf from/set.tgz set");
+    char *command = sp_format("md5sum < %s/from/set.tgz", folder);
+    FILE *sum = popen(command, "r");
+    assert_int_equal(fscanf(sum, "%32s", md5), 1);
+    pclose(sum);
+    free(command);
+    struct exec_source source = {
+        .set = "set", .folder = "set", .from = "http://host.invalid/", .files = {{"set.tgz", md5}}, .archive = true};
+    assert_int_equal(fetch(&source, "got/set", &err), SP_OK);
+    shell("cmp from/set/x got/set/x && test \"$(ls got)\" = set");
+    shell("rm -r from");
+    assert_int_equal(fetch(&source, "got/set", &err), SP_OK); /* it is there */
+    md5[0] = md5[0] == '0' ? '1' : '0';
+    assert_int_equal(fetch(&source, "other/set", &err), SP_E_IO);
+    sp_error_fini(&err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_files_arrive_and_are_kept), cmocka_unit_test(a_wrong_file_is_not_kept),
+        cmocka_unit_test(an_interrupted_download_goes_on), cmocka_unit_test(what_cannot_be_had_is_said_with_what_to_do),
+        cmocka_unit_test(an_archive_is_unpacked_whole),
+    };
+    return cmocka_run_group_tests_name("fetch", tests, make_folder, remove_folder);
+}
