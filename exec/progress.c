@@ -22,10 +22,11 @@ static void call_back(struct exec_run *run)
     struct exec_progress_state *state = &run->progress;
     const struct sp_plan *plan = run->plan;
     double now_s = exec_run_now_s(run);
-    bool last = state->done == plan->minibatches;
-    if (run->config.progress == NULL || (!last && now_s - state->last_call_s < 1.0 / CALLS_PER_S))
+    bool due = state->done == plan->minibatches || state->epoch_count > state->told;
+    if (run->config.progress == NULL || (!due && now_s - state->last_call_s < 1.0 / CALLS_PER_S))
         return;
     state->last_call_s = now_s;
+    state->told = state->epoch_count;
     int64_t recent = state->done > RECENT ? state->done - RECENT : 0;
     double rate = now_s > 0 ? (double)state->done * plan->batch / now_s : 0;
     double since = (double)(state->done - state->loss_from) * plan->batch;
@@ -36,6 +37,7 @@ static void call_back(struct exec_run *run)
         .loss = mean_loss(state->losses, recent, state->done),
         .accuracy = since > 0 ? (double)state->correct_since / since : NAN,
         .test_accuracy = state->epoch_count > 0 ? state->epochs[state->epoch_count - 1].accuracy : NAN,
+        .evaluations = state->epoch_count,
         .elapsed_s = now_s,
         .samples_per_s = rate,
         .remaining_s = rate > 0 ? (double)(plan->minibatches - state->done) * plan->batch / rate : NAN,

@@ -64,7 +64,7 @@ struct exec_progress_state {
     double evaluation_loss;
     int64_t evaluation_correct;
     struct sp_epoch_summary *epochs;
-    int epoch_count;
+    int epoch_count, told; /* evaluations so far, and when `progress` was last called */
     double last_call_s;
 };
 

@@ -31,6 +31,7 @@ struct exec_progress {
     int epoch;             /* 1-based */
     double loss, accuracy; /* training: mean of the last minibatches */
     double test_accuracy;  /* NAN: none yet */
+    int evaluations;       /* so far */
     double elapsed_s, samples_per_s, remaining_s;
 };
 

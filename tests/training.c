@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,4 +133,13 @@ struct exec_dataset blank_dataset(struct sp_shape shape)
 {
     return (struct exec_dataset){
         .name = "blank", .shape = shape, .classes = 10, .samples = {1024, 128}, .sample = blank_sample};
+}
+
+const char *remembered_choices(void)
+{
+    static char path[4096];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    bool own = cache != NULL && cache[0] != '\0';
+    snprintf(path, sizeof path, "%s%s/stalepipe/convolutions.txt", own ? cache : home, own ? "" : "/.cache");
+    return own || home != NULL ? path : NULL;
 }

@@ -52,6 +52,9 @@ float *run_once(const struct run_setting *setting, int64_t *count);
 /* A data set that costs nothing to read, for benchmarks: the same image for every sample. Not to be closed. */
 struct exec_dataset blank_dataset(struct sp_shape shape);
 
+/* Where the program remembers its choices of algorithms, for benchmarks that make the same; NULL: nowhere. */
+const char *remembered_choices(void);
+
 /* A small generator for the choices of property tests. */
 int pick(uint32_t *state, int n);
 

@@ -6,30 +6,83 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-/* A line on the terminal that is drawn over; elsewhere nothing. */
-static void show_progress(void *self, const struct exec_progress *p)
+/* "1 h 02 min", "3 min 20 s", "12 s" */
+static const char *whole_time(double seconds, char buffer[32])
 {
-    const char *what = self;
-    enum { WIDTH = 24 };
-    char bar[WIDTH + 1], left[32];
+    long s = isfinite(seconds) ? (long)(seconds + 0.5) : -1;
+    if (s < 0)
+        snprintf(buffer, 32, "-");
+    else if (s >= 3600)
+        snprintf(buffer, 32, "%ld h %02ld min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        snprintf(buffer, 32, "%ld min %02ld s", s / 60, s % 60);
+    else
+        snprintf(buffer, 32, "%ld s", s);
+    return buffer;
+}
+
+static int terminal_width(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+}
+
+/* What is being trained, for the progress shown. */
+struct progress_view {
+    const char *what;
+    int epochs; /* in all */
+    int tested; /* evaluations told so far */
+    bool terminal;
+};
+
+/* A line on a terminal that is drawn over, cut to its width. */
+static void draw_line(const struct progress_view *view, const struct exec_progress *p)
+{
+    enum { WIDTH = 20 };
+    char bar[WIDTH + 1], left[32], line[256], test[32] = "", hits[16] = "";
     int done = p->minibatches_total > 0 ? (int)(WIDTH * p->minibatches / p->minibatches_total) : WIDTH;
+    int width = terminal_width();
     memset(bar, '.', WIDTH);
     memset(bar, '#', (size_t)done);
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r%s [%s] epoch %d  loss %.4f  accuracy %.1f %%  %.0f samples/s  %s left", what, bar, p->epoch,
-            p->loss, 100 * p->accuracy, p->samples_per_s, program_seconds(p->remaining_s, left));
+    if (!isnan(p->accuracy)) /* none yet since the last evaluation */
+        snprintf(hits, sizeof hits, "  %.1f %%", 100 * p->accuracy);
     if (!isnan(p->test_accuracy))
-        fprintf(stderr, "  test %.2f %%", 100 * p->test_accuracy);
-    fputs("\033[K", stderr);
+        snprintf(test, sizeof test, "  test %.2f %%", 100 * p->test_accuracy);
+    snprintf(line, sizeof line, "%s [%s] %d/%d  loss %.3f%s%s  %.0f/s  %s left", view->what, bar, p->epoch,
+             view->epochs, p->loss, hits, test, p->samples_per_s, whole_time(p->remaining_s, left));
+    fprintf(stderr, "\r%.*s\033[K", width > 1 ? width - 1 : 1, line);
     if (p->minibatches == p->minibatches_total)
         fputc('\n', stderr);
 }
 
+/* Elsewhere a line for every evaluation. */
+static void tell_epoch(struct progress_view *view, const struct exec_progress *p)
+{
+    char left[32];
+    if (p->evaluations == view->tested)
+        return;
+    view->tested = p->evaluations;
+    fprintf(stderr, "%s %lld of %lld minibatches: loss %.4f, test accuracy %.2f %%, %.0f samples/s, %s left\n",
+            view->what, (long long)p->minibatches, (long long)p->minibatches_total, p->loss, 100 * p->test_accuracy,
+            p->samples_per_s, whole_time(p->remaining_s, left));
+}
+
+static void show_progress(void *self, const struct exec_progress *p)
+{
+    struct progress_view *view = self;
+    if (view->terminal)
+        draw_line(view, p);
+    else
+        tell_epoch(view, p);
+}
+
 static struct exec_trainer_config configure(const struct program *program, const struct sp_experiment *experiment,
                                             const struct program_recipe *recipe, const struct exec_backend *backend,
-                                            const char *what)
+                                            struct progress_view *view)
 {
     struct exec_trainer_config config = exec_trainer_config_default();
     config.backend = backend;
@@ -47,9 +100,10 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;
     config.stop = &program_stop;
-    if (!program->quiet && isatty(STDERR_FILENO)) {
+    view->terminal = isatty(STDERR_FILENO);
+    if (!program->quiet) {
         config.progress = show_progress;
-        config.progress_self = (void *)what;
+        config.progress_self = view;
     }
     return config;
 }
@@ -113,6 +167,17 @@ static void fill_result(const struct program_setup *setup, struct exec_trainer *
     result->trace = exec_trainer_take_trace(trainer);
 }
 
+/* Passes over the data, the last perhaps in part. */
+static int epochs_of(const struct program_setup *setup)
+{
+    struct sp_data_shape data;
+    struct sp_error err = {0};
+    double samples = (double)setup->plan->minibatches * setup->plan->batch;
+    bool known = sp_experiment_data_shape(setup->experiment, &data, &err) == SP_OK;
+    sp_error_fini(&err);
+    return known ? (int)ceil((samples - setup->plan->batch + 1) / (double)data.train_samples) : 1;
+}
+
 /* Seconds of the same minibatches by `sequential` on one device, without evaluation. */
 static sp_status train_baseline(const struct program *program, const struct program_setup *setup,
                                 const struct program_recipe *recipe, const struct exec_backend *backend,
@@ -120,8 +185,9 @@ static sp_status train_baseline(const struct program *program, const struct prog
 {
     struct sp_plan *plan;
     struct exec_trainer *trainer = NULL;
+    struct progress_view view = {.what = "baseline", .epochs = epochs_of(setup)};
     SP_TRY(sp_experiment_baseline(setup->experiment, setup->network, setup->plan->minibatches, &plan, err));
-    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, "baseline");
+    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, &view);
     config.spans_per_lane = 0;
     sp_status status = exec_trainer_create(plan, data, &config, &trainer, err);
     if (status == SP_OK)
@@ -151,9 +217,10 @@ static sp_status run_all(const struct program *program, const struct program_set
                          struct program_result *result, struct sp_error *err)
 {
     double baseline_s = NAN;
+    struct progress_view view = {.what = "train   ", .epochs = epochs_of(setup)};
     if (baseline)
         SP_TRY(train_baseline(program, setup, recipe, backend, data, &baseline_s, err));
-    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, "train   ");
+    struct exec_trainer_config config = configure(program, setup->experiment, recipe, backend, &view);
     struct exec_trainer *trainer = NULL;
     if (checkpoints != NULL)
         config.checkpoint = checkpoints->config;

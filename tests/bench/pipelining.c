@@ -109,6 +109,7 @@ static struct answer measure(const struct task *task)
     config.backend = &exec_cpu_backend;
     config.compute.threads = task->threads;
     config.compute.convolution = convolution;
+    config.compute.choices_path = remembered_choices();
     config.pin = task->core < 0;
     config.spans_per_lane = 8 * MOST_LAYERS * task->minibatches;
     struct sp_network *network;

@@ -142,6 +142,7 @@ int main(int argc, char **argv)
 {
     static const char *const defaults[] = {"lenet5", "alexnet", "vgg16", "resnet20", "resnet56"};
     int64_t steps = 0;
+    compute.choices_path = remembered_choices();
     int named = 0;
     for (int a = 1; a + 1 < argc; a++) {
         if (strcmp(argv[a], "-n") == 0)
