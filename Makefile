@@ -83,7 +83,7 @@ demo-only: $B/stalepipe
 
 bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
-	@tests/bench/speedup $B/stalepipe
+	@tests/bench/step_pairs
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
