@@ -362,7 +362,8 @@ static sp_status differs(const struct exec_run *run, struct sp_error *err, const
                          const char *here)
 {
     return sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
-                     "a checkpoint of another run: %s is %s there and %s in this experiment", key, there, here);
+                     "a checkpoint of another run: %s is %s there and %s in this experiment", key,
+                     there[0] != '\0' ? there : "not set", here[0] != '\0' ? here : "not set");
 }
 
 static sp_status check_settings(const struct exec_run *run, const json_t *settings, struct sp_error *err)

@@ -6,7 +6,7 @@
  */
 #include "common/alloc.h"
 #include "common/layer.h"
-#include "exec/backend.h"
+#include "exec/cpu/cpu.h"
 #include "tests/training.h"
 
 #include <math.h>
@@ -463,6 +463,33 @@ static void fused_operations_are_the_separate_ones(void **state)
     }
 }
 
+/* The paper's networks for CIFAR-10 keep the layouts they were given: no tensor is copied in a step, but those of
+ * AlexNet's first dropout, whose mask speaks of plain elements and whose input comes from a blocked image. */
+static void no_tensor_changes_its_layout(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"alexnet", "vgg16", "resnet20"};
+    for (int n = 0; n < 3; n++)
+        for (int c = EXEC_CONVOLUTION_DIRECT; c <= EXEC_CONVOLUTION_WINOGRAD; c++) {
+            struct sp_network_spec spec = {.builtin = names[n]};
+            struct sp_shape shape = {3, 32, 32};
+            struct exec_backend_config config = {.threads = 1, .convolution = (enum exec_convolution)c};
+            struct sp_error err = {0};
+            struct sp_network *network;
+            void *context, *model;
+            assert_int_equal(sp_network_create(&spec, shape, 10, &network, &err), SP_OK);
+            if (exec_cpu_backend.create(&config, &context, &err) != SP_OK ||
+                exec_cpu_backend.model_create(context, network, 16, NULL, &model, &err) != SP_OK)
+                fail_msg("%s", err.text);
+            struct cpu_copies copies = cpu_model_copies(model);
+            print_message("%s, %s: %d copies of weights\n", names[n], exec_convolution_names[c], copies.weights);
+            assert_int_equal(copies.tensors, n == 0 ? 4 : 0);
+            exec_cpu_backend.model_destroy(&model);
+            exec_cpu_backend.destroy(&context);
+            sp_network_destroy(&network);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +497,7 @@ int main(void)
         cmocka_unit_test(models_alike_share_their_parameters),
         cmocka_unit_test(winograd_is_the_reference_within_rounding),
         cmocka_unit_test(choices_are_remembered),
+        cmocka_unit_test(no_tensor_changes_its_layout),
         cmocka_unit_test(fused_operations_are_the_separate_ones),
     };
     return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);

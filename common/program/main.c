@@ -125,6 +125,24 @@ static sp_status parse(struct program *program, int argc, char **argv, struct sp
     return SP_OK;
 }
 
+/* An option that the command has no use for is a mistake of the user's. */
+static sp_status check_options(const struct program *program, struct sp_error *err)
+{
+    const struct {
+        const char *command, *option;
+        bool given;
+    } only[] = {{"train", "--resume", program->resume},
+                {"train", "--baseline", program->baseline},
+                {"data", "--from", program->from != NULL},
+                {"schedule", "--format", program->format != NULL},
+                {"schedule", "--minibatches", program->minibatches > 0}};
+    for (size_t o = 0; o < sizeof only / sizeof *only; o++)
+        if (only[o].given && strcmp(program->command, only[o].command) != 0)
+            return sp_reject(err, (struct sp_mark){.file = "command line"}, "%s goes with %s, not with %s",
+                             only[o].option, only[o].command, program->command);
+    return SP_OK;
+}
+
 static sp_status dispatch(const struct program *program, struct sp_error *err)
 {
     const char *names[COMMANDS];
@@ -134,6 +152,7 @@ static sp_status dispatch(const struct program *program, struct sp_error *err)
             continue;
         if (program->argument == NULL)
             return wrong(err, "an experiment file (folder, data set) is missing after", program->command);
+        SP_TRY(check_options(program, err));
         return commands[c].run(program, err);
     }
     const char *near = sp_nearest(program->command, names, COMMANDS);
@@ -145,7 +164,7 @@ static sp_status dispatch(const struct program *program, struct sp_error *err)
 
 int main(int argc, char **argv)
 {
-    struct program program = {.format = "text", .minibatches = 12};
+    struct program program = {0};
     struct sp_error err = {0};
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {

@@ -24,8 +24,8 @@ struct program {
     int set_count;
     const char *out;     /* -o; NULL: runs/NAME */
     const char *from;    /* --from; NULL: the official place */
-    const char *format;  /* schedule: text, csv, picture */
-    int64_t minibatches; /* schedule: how many to show */
+    const char *format;  /* schedule: text, csv, picture; NULL: text */
+    int64_t minibatches; /* schedule: how many to show; 0: 12 */
     bool json, quiet, verbose, baseline, resume;
 };
 

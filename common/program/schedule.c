@@ -153,9 +153,14 @@ static void print_json(const struct program_setup *setup)
     sp_summary_fini(&summary);
 }
 
-sp_status program_schedule(const struct program *program, struct sp_error *err)
+sp_status program_schedule(const struct program *given, struct sp_error *err)
 {
     struct program_setup setup;
+    struct program with_defaults = *given, *program = &with_defaults;
+    if (program->format == NULL)
+        program->format = "text";
+    if (program->minibatches == 0)
+        program->minibatches = 12;
     sp_status status = program_setup_init(&setup, program, SP_PLAN_SIMULATE, err);
     if (status == SP_OK)
         status = sp_plan_check(setup.plan, err);

@@ -256,6 +256,18 @@ sp_status program_train(const struct program *program, const struct program_setu
     return status;
 }
 
+/* A run that diverges ends as any other does; the user should know. */
+static void warn_of_divergence(const struct program_result *result)
+{
+    int64_t m = 0;
+    while (m < result->summary.minibatches && isfinite(result->losses[m]))
+        m++;
+    if (m < result->summary.minibatches)
+        fprintf(stderr,
+                "the training loss is not finite from minibatch %lld on: a lower train.lr or a warm-up may help\n",
+                (long long)m);
+}
+
 static void print_summary(const struct sp_summary *summary)
 {
     char time[32];
@@ -281,6 +293,8 @@ sp_status program_do_train(const struct program *program, struct sp_error *err)
         status = program_checkpoints_init(&checkpoints, program, &setup, err);
     if (status == SP_OK)
         status = program_train(program, &setup, &checkpoints, program->baseline, &result, err);
+    if (status == SP_OK)
+        warn_of_divergence(&result);
     if (status == SP_OK)
         status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK && program->json)

@@ -92,6 +92,13 @@ sp_status cpu_image_md(struct cpu_model *model, struct sp_shape shape, enum cpu_
 /* Whether the next layer is a ReLU, the only reader of layer l's output, so that l can do it on the way. */
 bool cpu_relu_follows(const struct cpu_model *model, int l);
 
+/* Copies that a training step makes because a primitive wants another layout: of tensors, and of weights or their
+ * gradients. */
+struct cpu_copies {
+    int tensors, weights;
+};
+struct cpu_copies cpu_model_copies(const struct cpu_model *model);
+
 /* Layer l's output has the layout of its input. */
 void cpu_keep_layout(struct cpu_model *model, int l);
 

@@ -93,3 +93,17 @@ sp_status cpu_copy_out(struct cpu_model *model, struct cpu_copy *copy, void *to,
         return SP_OK;
     return cpu_op_run(model->library, &copy->op, (void *[]){(char *)io->scratch + copy->offset, to}, NULL, err);
 }
+
+struct cpu_copies cpu_model_copies(const struct cpu_model *model)
+{
+    struct cpu_copies copies = {0};
+    for (int l = 0; l < model->network->layer_count; l++) {
+        const struct cpu_layer *it = &model->layers[l];
+        copies.weights += cpu_copy_is_set(&it->weights_copy) + cpu_copy_is_set(&it->gradient_copy);
+        copies.tensors += cpu_copy_is_set(&it->input_gradient_copy);
+        for (int pass = 0; pass < SP_PASS_COUNT; pass++)
+            if (pass != SP_PASS_EVALUATE)
+                copies.tensors += cpu_copy_is_set(&it->input_copy[pass]) + cpu_copy_is_set(&it->output_copy[pass]);
+    }
+    return copies;
+}
