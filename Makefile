@@ -54,7 +54,8 @@ $B/%.o: %.c $B/flags
 $B/flags: FORCE        # touched only when the command line changes: new flags rebuild, same flags do not
 	@mkdir -p $(@D); echo '$(CC) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(FLAGS) $(CFLAGS)' > $@
 
-$B/tests/%: $B/tests/%.o $B/tests/training.o $B/libstalepipe.a
+HELPERS := $B/tests/training.o $B/tests/networks.o
+$B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Debian packages, only what is missing; as root or through sudo.
