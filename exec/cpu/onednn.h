@@ -134,6 +134,8 @@ sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, s
 void cpu_op_destroy(struct cpu_op *op);
 /* Declares the next argument; its address is at the same place in `addresses` of cpu_op_run. */
 void cpu_op_argument(struct cpu_op *op, int id, const struct cpu_md *md);
+/* The clock of both below: the calling thread's processor time where the library has one thread, else the wall's. */
+double cpu_now_s(void);
 /* Where the calling thread adds up the seconds that it is inside the library, for benchmarks; NULL: nowhere. */
 extern _Thread_local double *cpu_library_seconds;
 

@@ -4,7 +4,9 @@
  *
  *     build/tests/bench/step [-c direct|winograd|auto] [-n STEPS] [NETWORK ...]
  *
- * Minibatch 128, one thread, through the executor with `sequential`. Medians over steps. GFLOP/s count the additions
+ * Minibatch 128, one thread, through the executor with `sequential`. Wall time is the median over steps. Processor
+ * time, which other programs on the core change much less, is the mean over steps; GFLOP/s, the share inside and the
+ * bound are of processor time. GFLOP/s count the additions
  * and multiplications that the definition of convolutions and matrix products has, whatever the algorithm does.
  */
 #include "common/alloc.h"
@@ -39,8 +41,13 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Median seconds of a step, and the share of all steps that was inside the library. */
-static double measure(const struct sp_network *network, int64_t steps, double *share)
+/* Of a step, in seconds. */
+struct step {
+    double median_s;           /* by the wall */
+    double thread_s, inside_s; /* of the thread's processor time, all and inside the library: means */
+};
+
+static struct step measure(const struct sp_network *network, int64_t steps)
 {
     struct sp_error err = {0};
     struct exec_dataset data = blank_dataset(network->shapes[0]);
@@ -49,30 +56,30 @@ static double measure(const struct sp_network *network, int64_t steps, double *s
     struct exec_trainer_config config = exec_trainer_config_default();
     struct sp_plan *plan;
     struct exec_trainer *trainer;
-    double inside_s = 0, outside_s = 0;
+    struct step step = {0};
     config.backend = &exec_cpu_backend;
     config.workers = EXEC_WORKERS_ONE; /* this thread, whose time inside the library is counted */
     config.compute = compute;
     if (sp_plan_create(network, &plan_config, &plan, &err) != SP_OK ||
         exec_trainer_create(plan, &data, &config, &trainer, &err) != SP_OK)
         die(err.text);
-    cpu_library_seconds = &inside_s;
+    cpu_library_seconds = &step.inside_s;
+    double start_s = cpu_now_s();
     if (exec_trainer_run(trainer, &err) != SP_OK)
         die(err.text);
+    step.thread_s = (cpu_now_s() - start_s) / (double)steps;
+    step.inside_s /= (double)steps;
     cpu_library_seconds = NULL;
     double *seconds = sp_calloc((size_t)steps, sizeof *seconds);
     const struct sp_lane *lane = &exec_trainer_trace(trainer)->lanes[0];
     for (int64_t k = 0; k < lane->count; k++)
         seconds[lane->spans[k].minibatch] += lane->spans[k].end_s - lane->spans[k].start_s;
-    for (int64_t m = 0; m < steps; m++)
-        outside_s += seconds[m];
-    *share = inside_s / outside_s;
     qsort(seconds + WARM, (size_t)(steps - WARM), sizeof *seconds, by_value);
-    double median = seconds[WARM + (steps - WARM) / 2];
+    step.median_s = seconds[WARM + (steps - WARM) / 2];
     free(seconds);
     exec_trainer_destroy(&trainer);
     sp_plan_destroy(&plan);
-    return median;
+    return step;
 }
 
 /* Seconds of an operation alone; 0 for one that the layer does not have. */
@@ -128,12 +135,13 @@ static void bench(const char *name, int64_t steps)
     struct sp_error err = {0};
     struct sp_network *network;
     struct sp_network_spec spec = {.builtin = name};
-    double share;
     if (sp_network_create(&spec, shape_of(name), 10, &network, &err) != SP_OK)
         die(err.text);
-    double step_s = measure(network, steps, &share), bound_s = bound(network);
-    printf("%-10s %9.2f ms  %6.1f GFLOP/s  %5.1f %% inside the library   bound %9.2f ms, %5.1f %% of the step\n", name,
-           1e3 * step_s, 1e-9 * flops(network) / step_s, 100 * share, 1e3 * bound_s, 100 * bound_s / step_s);
+    struct step step = measure(network, steps);
+    double bound_s = bound(network);
+    printf("%-10s %9.2f ms %9.2f ms %8.1f %9.1f %% %9.2f ms %7.1f %%\n", name, 1e3 * step.median_s, 1e3 * step.thread_s,
+           1e-9 * flops(network) / step.thread_s, 100 * step.inside_s / step.thread_s, 1e3 * bound_s,
+           100 * bound_s / step.thread_s);
     fflush(stdout);
     sp_network_destroy(&network);
 }
@@ -153,6 +161,8 @@ int main(int argc, char **argv)
     }
     printf("A training step, minibatch %d, one thread, convolutions: %s\n", BATCH,
            exec_convolution_names[compute.convolution]);
+    printf("%-10s %12s %12s %8s %11s %12s %9s\n", "network", "wall", "processor", "GFLOP/s", "in library", "bound",
+           "of step");
     for (int a = 1; a < argc; a++) {
         if (argv[a][0] == '-') {
             a++;
