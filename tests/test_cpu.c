@@ -463,15 +463,19 @@ static void fused_operations_are_the_separate_ones(void **state)
     }
 }
 
-/* The paper's networks for CIFAR-10 keep the layouts they were given: no tensor is copied in a step, but those of
- * AlexNet's first dropout, whose mask speaks of plain elements and whose input comes from a blocked image. */
+/* The paper's networks for CIFAR-10 keep the layouts they were given: no tensor is copied in a step, whatever the
+ * algorithm, and weights only for the direct algorithm's backward-data pass, for which the library has no fast
+ * implementation in the layout that its forward pass takes. */
 static void no_tensor_changes_its_layout(void **state)
 {
     (void)state;
-    static const char *const names[] = {"alexnet", "vgg16", "resnet20"};
+    static const struct {
+        const char *name;
+        int convolutions; /* behind the first */
+    } tried[] = {{"alexnet", 4}, {"vgg16", 12}, {"resnet20", 18}};
     for (int n = 0; n < 3; n++)
         for (int c = EXEC_CONVOLUTION_DIRECT; c <= EXEC_CONVOLUTION_WINOGRAD; c++) {
-            struct sp_network_spec spec = {.builtin = names[n]};
+            struct sp_network_spec spec = {.builtin = tried[n].name};
             struct sp_shape shape = {3, 32, 32};
             struct exec_backend_config config = {.threads = 1, .convolution = (enum exec_convolution)c};
             struct sp_error err = {0};
@@ -482,8 +486,9 @@ static void no_tensor_changes_its_layout(void **state)
                 exec_cpu_backend.model_create(context, network, 16, NULL, &model, &err) != SP_OK)
                 fail_msg("%s", err.text);
             struct cpu_copies copies = cpu_model_copies(model);
-            print_message("%s, %s: %d copies of weights\n", names[n], exec_convolution_names[c], copies.weights);
-            assert_int_equal(copies.tensors, n == 0 ? 4 : 0);
+            print_message("%s, %s: %d copies of weights\n", tried[n].name, exec_convolution_names[c], copies.weights);
+            assert_int_equal(copies.tensors, 0);
+            assert_in_range(copies.weights, 0, tried[n].convolutions);
             exec_cpu_backend.model_destroy(&model);
             exec_cpu_backend.destroy(&context);
             sp_network_destroy(&network);

@@ -7,35 +7,17 @@
 
 #include <string.h>
 
-static sp_status find_block(struct cpu_model *model, int tensor, int *block, enum cpu_layout *layout,
-                            struct sp_error *err)
-{
-    static const struct {
-        enum cpu_layout layout;
-        int block;
-    } known[] = {{CPU_BLOCKED_16, 16}, {CPU_BLOCKED_8, 8}, {CPU_PLAIN, 1}};
-    for (int k = 0; k < 3; k++) {
-        struct cpu_md md;
-        SP_TRY(cpu_image_md(model, model->images[tensor], known[k].layout, &md, err));
-        if (model->flat[tensor] || cpu_md_same(&md, &model->tensors[tensor])) {
-            *block = model->flat[tensor] ? 1 : known[k].block;
-            *layout = model->flat[tensor] ? CPU_PLAIN : known[k].layout;
-            return SP_OK;
-        }
-    }
-    return SP_FAIL(err, SP_E_UNSUPPORTED, "a layout that add does not know");
-}
-
 static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
 {
     const struct sp_layer *layer = &model->network->layers[l];
     struct cpu_layer *it = &model->layers[l];
     int x = layer->inputs[0], z = layer->inputs[1];
-    enum cpu_layout layout = CPU_PLAIN;
+    enum cpu_layout layout;
     struct cpu_md same;
     cpu_keep_layout(model, l);
     it->with_relu = x != 0 && cpu_relu_follows(model, l);
-    SP_TRY(find_block(model, x, &it->block, &layout, err));
+    if (!cpu_find_block(model, x, &it->block, &layout))
+        return SP_FAIL(err, SP_E_UNSUPPORTED, "a layout that add does not know");
     if (model->flat[z])
         return SP_OK;
     SP_TRY(cpu_image_md(model, model->images[z], layout, &same, err));

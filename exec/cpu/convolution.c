@@ -142,13 +142,41 @@ static void key_of(const struct cpu_model *model, const struct sp_layer *layer, 
              layer->settings.kernel, layer->settings.kernel, layer->settings.stride, layer->settings.pad, names[job]);
 }
 
-/* Seconds of one run, the best of some; the operation is used up. */
-static sp_status time_and_destroy(struct cpu_model *model, struct candidate *candidate, double *seconds,
-                                  struct sp_error *err)
+/* Adds the seconds of a copy between two layouts, where they differ. */
+static sp_status add_copy_time(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to,
+                               double *seconds, struct sp_error *err)
 {
+    dnnl_primitive_desc_t pd;
+    struct cpu_op op;
+    double copy_s = 0;
+    if (!from->set || !to->set || cpu_md_same(from, to))
+        return SP_OK;
+    SP_TRY(cpu_reorder(model->library, from, to, &pd, err));
+    SP_TRY(cpu_op_create(model->library, pd, &op, err));
+    cpu_op_argument(&op, DNNL_ARG_FROM, from);
+    cpu_op_argument(&op, DNNL_ARG_TO, to);
+    sp_status status = cpu_op_time(model->library, &op, &copy_s, err);
+    cpu_op_destroy(&op);
+    *seconds += copy_s;
+    return status;
+}
+
+/* Seconds of one run with the copies that the pass then needs, the best of some; the operation is used up. */
+static sp_status time_and_destroy(struct cpu_model *model, int l, enum job job, struct candidate *candidate,
+                                  double *seconds, struct sp_error *err)
+{
+    const struct cpu_md *in = &model->tensors[model->network->layers[l].inputs[0]], *out = &model->tensors[l + 1];
+    const struct cpu_md *stored = &model->layers[l].parameters[SP_PARAMETER_WEIGHT];
     sp_status status = cpu_op_time(model->library, &candidate->op, seconds, err);
     cpu_op_destroy(&candidate->op);
-    return status;
+    SP_TRY(status);
+    if (job == DATA) {
+        SP_TRY(add_copy_time(model, stored, &candidate->weights, seconds, err));
+        return add_copy_time(model, &candidate->source, in, seconds, err);
+    }
+    SP_TRY(add_copy_time(model, in, &candidate->source, seconds, err));
+    SP_TRY(add_copy_time(model, out, &candidate->output_gradient, seconds, err));
+    return add_copy_time(model, &candidate->weights, stored, seconds, err);
 }
 
 /* The algorithm for one pass: as demanded, as remembered, or as timed now. Winograd only where the library has it for
@@ -175,9 +203,9 @@ static sp_status choose(struct cpu_model *model, int l, const struct parts *part
         cpu_op_destroy(&winograd.op);
         *out = context->convolution == EXEC_CONVOLUTION_WINOGRAD ? CPU_WINOGRAD : *out;
     } else {
-        SP_TRY(time_and_destroy(model, &winograd, &winograd_s, err));
+        SP_TRY(time_and_destroy(model, l, job, &winograd, &winograd_s, err));
         SP_TRY(make(model, l, parts, hint, job, CPU_DIRECT, &direct, err));
-        SP_TRY(time_and_destroy(model, &direct, &direct_s, err));
+        SP_TRY(time_and_destroy(model, l, job, &direct, &direct_s, err));
         *out = winograd_s < direct_s ? CPU_WINOGRAD : CPU_DIRECT;
         cpu_choices_keep(key, *out, direct_s, winograd_s, context->choices_path);
     }

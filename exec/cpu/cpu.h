@@ -59,7 +59,7 @@ struct cpu_layer {
     struct cpu_copy input_gradient_copy;
     bool with_relu;          /* the ReLU behind is done by this layer (backward too, but for convolutions) */
     size_t workspace_offset; /* batch norm with ReLU: in `saved` */
-    int block;               /* add: channels of a block in the main path's layout, 1: plain */
+    int block;               /* add, dropout: channels of a block in the (main path's) layout, 1: plain */
 };
 
 struct cpu_model {
@@ -81,7 +81,7 @@ struct cpu_kind {
 };
 
 extern const struct cpu_kind cpu_convolution, cpu_batch_norm, cpu_relu, cpu_pool, cpu_lrn, cpu_fully_connected, cpu_add,
-    cpu_flatten, cpu_plain;
+    cpu_dropout, cpu_flatten, cpu_plain;
 
 /* The plain description of a tensor, with the dimensions of its own. */
 sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, struct sp_error *err);
@@ -98,6 +98,9 @@ struct cpu_copies {
     int tensors, weights;
 };
 struct cpu_copies cpu_model_copies(const struct cpu_model *model);
+
+/* Channels of a block in a tensor's layout (1: plain), and that layout's name; false: a layout we have no name for. */
+bool cpu_find_block(struct cpu_model *model, int tensor, int *block, enum cpu_layout *layout);
 
 /* Layer l's output has the layout of its input. */
 void cpu_keep_layout(struct cpu_model *model, int l);

@@ -1,5 +1,7 @@
 #include "exec/cpu/cpu.h"
 
+#include <string.h>
+
 /* An inner product over (N, C, H, W) or (N, C): the weights have the input's dimensions. */
 static sp_status weights_md(struct cpu_model *model, const struct sp_layer *layer, enum cpu_layout layout,
                             struct cpu_md *out, struct sp_error *err)
@@ -37,6 +39,46 @@ static sp_status compile_forward(struct cpu_model *model, int l, const struct cp
     return SP_OK;
 }
 
+static bool is_like(const_dnnl_primitive_desc_t a, const_dnnl_primitive_desc_t b)
+{
+    return strcmp(cpu_pd_implementation(a), cpu_pd_implementation(b)) == 0;
+}
+
+/* A backward primitive of one layer: what it is described from. */
+struct part {
+    struct cpu_library *library;
+    const_dnnl_primitive_desc_t hint;
+    const struct cpu_md *src, *dst, *bias;
+    bool data; /* else: weights */
+};
+
+static sp_status describe(const struct part *part, const struct cpu_md *weights, dnnl_primitive_desc_t *out,
+                          struct sp_error *err)
+{
+    if (part->data)
+        return cpu_inner_product_backward_data(part->library, part->hint, part->src, weights, part->dst, out, err);
+    return cpu_inner_product_backward_weights(part->library, part->hint, part->src, weights, part->bias, part->dst, out,
+                                              err);
+}
+
+/* With the weights as they are stored, where that gives the implementation that the library would take; else with those
+ * it likes best. `*layout` is what it came to. */
+static sp_status settle(const struct part *part, const struct cpu_md *any, const struct cpu_md *stored,
+                        struct cpu_md *layout, dnnl_primitive_desc_t *out, struct sp_error *err)
+{
+    struct sp_error unable = {0};
+    dnnl_primitive_desc_t same = NULL;
+    SP_TRY(describe(part, any, out, err));
+    if (describe(part, stored, &same, &unable) == SP_OK) {
+        bool better = is_like(same, *out);
+        dnnl_primitive_desc_destroy(better ? *out : same);
+        *out = better ? same : *out;
+    }
+    sp_error_fini(&unable);
+    dnnl_query_t what = part->data ? dnnl_query_weights_md : dnnl_query_diff_weights_md;
+    return cpu_pd_md(part->library, *out, what, layout, err);
+}
+
 static sp_status compile_backward(struct cpu_model *model, int l, const struct cpu_md *any, const struct cpu_md *bias,
                                   dnnl_primitive_desc_t hint, struct sp_error *err)
 {
@@ -44,10 +86,10 @@ static sp_status compile_backward(struct cpu_model *model, int l, const struct c
     struct cpu_layer *it = &model->layers[l];
     const struct cpu_md *src = &model->tensors[layer->inputs[0]], *dst = &model->tensors[l + 1];
     const struct cpu_md *stored = &it->parameters[SP_PARAMETER_WEIGHT];
+    struct part part = {model->library, hint, src, dst, bias, false};
     struct cpu_md made, wanted;
     dnnl_primitive_desc_t pd;
-    SP_TRY(cpu_inner_product_backward_weights(model->library, hint, src, any, bias, dst, &pd, err));
-    SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_diff_weights_md, &made, err));
+    SP_TRY(settle(&part, any, stored, &made, &pd, err));
     SP_TRY(cpu_op_create(model->library, pd, &it->backward_weights, err));
     cpu_op_argument(&it->backward_weights, DNNL_ARG_SRC, src);
     cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_DST, dst);
@@ -56,8 +98,8 @@ static sp_status compile_backward(struct cpu_model *model, int l, const struct c
         cpu_op_argument(&it->backward_weights, DNNL_ARG_DIFF_BIAS, bias);
     cpu_take_scratchpad(it, SP_PASS_BACKWARD, &it->backward_weights);
     if (layer->inputs[0] != 0) {
-        SP_TRY(cpu_inner_product_backward_data(model->library, hint, src, any, dst, &pd, err));
-        SP_TRY(cpu_pd_md(model->library, pd, dnnl_query_weights_md, &wanted, err));
+        part.data = true;
+        SP_TRY(settle(&part, any, stored, &wanted, &pd, err));
         SP_TRY(cpu_op_create(model->library, pd, &it->backward_data, err));
         cpu_op_argument(&it->backward_data, DNNL_ARG_DIFF_DST, dst);
         cpu_op_argument(&it->backward_data, DNNL_ARG_WEIGHTS, &wanted);

@@ -26,6 +26,28 @@ bool cpu_relu_follows(const struct cpu_model *model, int l)
            sp_network_last_consumer(network, l + 1) == l + 1;
 }
 
+bool cpu_find_block(struct cpu_model *model, int tensor, int *block, enum cpu_layout *layout)
+{
+    static const struct {
+        enum cpu_layout layout;
+        int block;
+    } known[] = {{CPU_BLOCKED_16, 16}, {CPU_BLOCKED_8, 8}, {CPU_PLAIN, 1}};
+    struct sp_error err = {0};
+    *block = 1;
+    *layout = CPU_PLAIN;
+    for (int k = 0; k < 3 && !model->flat[tensor]; k++) {
+        struct cpu_md md;
+        if (cpu_image_md(model, model->images[tensor], known[k].layout, &md, &err) != SP_OK ||
+            !cpu_md_same(&md, &model->tensors[tensor]))
+            continue;
+        *block = known[k].block;
+        *layout = known[k].layout;
+        return true;
+    }
+    sp_error_fini(&err);
+    return model->flat[tensor];
+}
+
 void cpu_keep_layout(struct cpu_model *model, int l)
 {
     int x = model->network->layers[l].inputs[0];
