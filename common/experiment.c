@@ -12,6 +12,12 @@ struct sp_mark sp_experiment_mark(const struct sp_experiment *experiment, const 
     return experiment->marks[option];
 }
 
+bool sp_experiment_is_set(const struct sp_experiment *experiment, const char *path)
+{
+    struct sp_mark mark = sp_experiment_mark(experiment, path);
+    return mark.line > 0 || (mark.file != NULL && strncmp(mark.file, "--set ", 6) == 0);
+}
+
 static void keep_document(struct sp_experiment *experiment, struct sp_document *document)
 {
     *(struct sp_document **)sp_grow((void **)&experiment->documents, experiment->document_count, sizeof document) =
@@ -191,6 +197,7 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
     free(e->name);
     free(e->network.builtin);
     free(e->network.file);
+    free(e->network.profile);
     free(e->pipeline.cuts);
     free(e->pipeline.cut_marks);
     free(e->pipeline.base.schedule);
@@ -280,14 +287,37 @@ sp_status sp_experiment_data_shape(const struct sp_experiment *experiment, struc
     return SP_OK;
 }
 
-sp_status sp_experiment_network(const struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err)
+/* What a measured network fixes. */
+static sp_status adopt_measured(struct sp_experiment *e, const struct sp_network *network, struct sp_error *err)
+{
+    if (e->train.batch != network->measured_batch && sp_experiment_is_set(e, "train.batch"))
+        return sp_reject(err, sp_experiment_mark(e, "train.batch"),
+                         "train.batch: %s was measured with minibatches of %d, not %d", network->name,
+                         network->measured_batch, e->train.batch);
+    e->train.batch = network->measured_batch;
+    if (sp_experiment_is_set(e, "cost.model"))
+        return SP_OK;
+    free(e->cost.model);
+    e->cost.model = sp_strdup("import");
+    return SP_OK;
+}
+
+sp_status sp_experiment_network(struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err)
 {
     struct sp_data_shape data;
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
     struct sp_network_spec spec = {
         .builtin = experiment->network.builtin,
         .file = experiment->network.file,
+        .profile = experiment->network.profile,
+        .batch = experiment->train.batch,
         .mark = sp_experiment_mark(experiment, "network"),
     };
-    return sp_network_create(&spec, data.shape, data.classes, out, err);
+    SP_TRY(sp_network_create(&spec, data.shape, data.classes, out, err));
+    if ((*out)->measured == NULL)
+        return SP_OK;
+    sp_status status = adopt_measured(experiment, *out, err);
+    if (status != SP_OK)
+        sp_network_destroy(out);
+    return status;
 }

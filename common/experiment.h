@@ -32,7 +32,7 @@ struct sp_stage_times {
 struct sp_experiment {
     char *name;
     struct {
-        char *builtin, *file; /* exactly one is set */
+        char *builtin, *file, *profile; /* exactly one is set */
     } network;
     struct {
         char *set;             /* fashion-mnist, mnist, cifar10, synthetic */
@@ -44,6 +44,7 @@ struct sp_experiment {
         int threads;     /* that prepare minibatches */
     } data;
     struct {
+        bool auto_cuts; /* the planner chooses them */
         int *cuts, cut_count;
         struct sp_mark *cut_marks;
         struct sp_phase_spec base; /* the only phase, and the defaults of `phases`; no length */
@@ -79,7 +80,7 @@ struct sp_experiment {
         int keep;
     } checkpoint;
     struct {
-        char *model;                   /* analytic, table */
+        char *model;                   /* analytic, table, import */
         char *device;                  /* analytic: auto, a name in experiments/devices, or a path */
         struct sp_stage_times *stages; /* table */
         int stage_count;
@@ -91,6 +92,17 @@ struct sp_experiment {
         int64_t minibatches;
         int64_t trace; /* spans kept per lane */
     } sim;
+    struct {
+        char *objective;      /* throughput, time, staleness, memory */
+        int stages;           /* 0: as many as is best, up to devices.count */
+        char *placement;      /* colocated, split, any */
+        double keep;          /* staleness, memory: share of the best throughput that must be left */
+        double memory;        /* limits: bytes of a device; 0: none */
+        int64_t staleness;    /* in updates; -1: none */
+        double stale_weights; /* per cent */
+        bool ignore_transfers;
+        int candidates; /* simulated in detail, and told */
+    } plan;
     struct sp_phase_spec *phases;
     int phase_count;
     struct sp_mark *marks; /* of every option, in the order of the table */
@@ -100,6 +112,9 @@ struct sp_experiment {
 
 /* Where the option of that path ("pipeline.cuts") was written; where it was not, the file's name without a line. */
 struct sp_mark sp_experiment_mark(const struct sp_experiment *experiment, const char *path);
+
+/* Whether the user wrote the option, in the file or by --set. */
+bool sp_experiment_is_set(const struct sp_experiment *experiment, const char *path);
 
 /* Reads `path` ("-": stdin), applies the `--set` words "key=value" in order, and checks every value that can be checked
  * alone. All mistakes are collected in `err`. The caller owns *out. */
@@ -122,8 +137,9 @@ struct sp_data_shape {
 sp_status sp_experiment_data_shape(const struct sp_experiment *experiment, struct sp_data_shape *out,
                                    struct sp_error *err);
 
-/* The experiment's network, for the shape of its data. */
-sp_status sp_experiment_network(const struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err);
+/* The experiment's network, for the shape of its data. A measured one brings its minibatch along: train.batch becomes
+ * it, or must be it, and cost.model becomes import. */
+sp_status sp_experiment_network(struct sp_experiment *experiment, struct sp_network **out, struct sp_error *err);
 
 /*
  * The plan, with every mistake (cuts, schedule, placement, microbatches) reported at its mark. TRAIN: as long as the

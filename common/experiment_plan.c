@@ -15,6 +15,12 @@ struct draft {
     struct sp_plan_config config;
 };
 
+/* Whether devices see each other's memory. Those that a measured network ran on are taken not to. */
+static bool shares_memory(const struct sp_experiment *e, const struct sp_network *network)
+{
+    return network->measured == NULL && strcmp(e->devices.backend, "cuda") != 0;
+}
+
 static void draft_fini(struct draft *draft)
 {
     free(draft->phases);
@@ -161,7 +167,7 @@ sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_netw
     struct draft draft = {.config = {.cuts = e->pipeline.cuts,
                                      .cut_count = e->pipeline.cut_count,
                                      .batch = e->train.batch,
-                                     .shared_memory = strcmp(e->devices.backend, "cuda") != 0}};
+                                     .shared_memory = shares_memory(e, network)}};
     sp_status status = check_cuts(e, network, err);
     sp_status placed = place(e, e->pipeline.cut_count + 1, &draft, err);
     sp_status phased = make_phases(e, &data, use, &draft, err);
@@ -190,7 +196,7 @@ sp_status sp_experiment_baseline(const struct sp_experiment *e, const struct sp_
                                     .cut_count = e->pipeline.cut_count,
                                     .batch = e->train.batch,
                                     .forward_devices = devices,
-                                    .shared_memory = strcmp(e->devices.backend, "cuda") != 0,
+                                    .shared_memory = shares_memory(e, network),
                                     .phases = &phase,
                                     .phase_count = 1};
     sp_status status = sp_plan_create(network, &config, out, err);

@@ -15,6 +15,7 @@ const struct sp_layer_kind *const sp_layer_kinds[SP_LAYER_TYPE_COUNT] = {
     [SP_LAYER_ADD] = &sp_layer_add,
     [SP_LAYER_FLATTEN] = &sp_layer_flatten,
     [SP_LAYER_SOFTMAX_CROSS_ENTROPY] = &sp_layer_softmax_cross_entropy,
+    [SP_LAYER_MEASURED] = &sp_layer_measured,
 };
 
 enum sp_layer_type sp_layer_type_of(const char *name)

@@ -102,7 +102,10 @@ static int flags_of(const struct layout *layout, int layer)
 
 static bool reads(const struct sp_layer *layer, int tensor)
 {
-    return layer->inputs[0] == tensor || (layer->input_count > 1 && layer->inputs[1] == tensor);
+    int i = 0;
+    while (i < layer->input_count && layer->inputs[i] != tensor)
+        i++;
+    return i < layer->input_count;
 }
 
 /* May layer l write over the storage that its input shares? Not if anybody still reads an older value there: another

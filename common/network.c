@@ -249,7 +249,10 @@ sp_status sp_network_create(const struct sp_network_spec *spec, struct sp_shape 
                             struct sp_network **out, struct sp_error *err)
 {
     *out = NULL;
-    SP_ASSERT((spec->builtin == NULL) != (spec->file == NULL), "exactly one way to find a network");
+    SP_ASSERT((spec->builtin != NULL) + (spec->file != NULL) + (spec->profile != NULL) == 1,
+              "exactly one way to find a network");
+    if (spec->profile != NULL)
+        return sp_network_profile(spec->profile, spec->mark, spec->batch, out, err);
     if (spec->file != NULL)
         return sp_network_file(spec->file, spec->mark, input, classes, out, err);
     struct sp_builder builder;
@@ -269,6 +272,7 @@ void sp_network_destroy(struct sp_network **network)
     free(((struct owner *)*network)->file);
     free((*network)->layers);
     free((*network)->shapes);
+    free((*network)->measured);
     free(*network);
     *network = NULL;
 }

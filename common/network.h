@@ -27,7 +27,9 @@ enum sp_layer_type {
     SP_LAYER_ADD,
     SP_LAYER_FLATTEN,
     SP_LAYER_SOFTMAX_CROSS_ENTROPY,
-    SP_LAYER_TYPE_COUNT
+    SP_LAYER_MEASURED, /* a node of a measured network: costs, and no arithmetic */
+    SP_LAYER_TYPE_COUNT,
+    SP_LAYER_WRITABLE_COUNT = SP_LAYER_MEASURED /* types that a network file may name come before it */
 };
 
 struct sp_shape {
@@ -52,12 +54,14 @@ struct sp_layer_settings {
     float rate; /* dropout: the probability of a zero; survivors are scaled by 1 / (1 - rate) */
 };
 
+enum { SP_LAYER_INPUTS = 16 }; /* at most; layers that are computed have one or two */
+
 struct sp_layer {
     enum sp_layer_type type;
     char name[48]; /* unique in its network */
     struct sp_layer_settings settings;
-    struct sp_mark mark; /* where the user wrote it; file NULL for built-in networks */
-    int inputs[2];       /* tensors; ADD: [0] the main path, [1] the shortcut */
+    struct sp_mark mark;         /* where the user wrote it; file NULL for built-in networks */
+    int inputs[SP_LAYER_INPUTS]; /* tensors; ADD: [0] the main path, [1] the shortcut */
     int input_count;
     struct sp_shape in, out; /* of inputs[0] and of the output */
     int weight_number;       /* 1, 2, … for convolution and fully connected layers as in the PPV; else 0 */
@@ -69,6 +73,12 @@ struct sp_layer {
     double forward_flops, backward_input_flops, backward_weight_flops;
 };
 
+/* What somebody measured of a layer, for a whole minibatch. */
+struct sp_measured {
+    double forward_s, backward_s; /* backward: both gradients */
+    double bytes;                 /* of its output */
+};
+
 struct sp_network {
     char name[48];
     struct sp_layer *layers; /* layer_count; the last is SOFTMAX_CROSS_ENTROPY, its output (1,1,1) is the loss */
@@ -78,15 +88,21 @@ struct sp_network {
     int classes;
     int weight_layer_count;
     int64_t parameter_count; /* trainable elements */
+    /* Measured networks, to simulate and to plan; NULL and 0 for those that can be trained. Every layer counts as a
+     * weight layer: a cut after p comes after the p-th. */
+    struct sp_measured *measured; /* [tensor]: [0] the input */
+    int measured_batch;           /* samples of the minibatch that was measured */
 };
 
 /* Elements of a shape. */
 int64_t sp_shape_elements(struct sp_shape shape);
 
-/* How to find a network: exactly one of the two is set. */
+/* How to find a network: exactly one of the first three is set. */
 struct sp_network_spec {
     const char *builtin; /* lenet5, alexnet, vgg16, resnet20, … */
     const char *file;    /* a YAML list of layers; its path as the user gave it, relative to the working folder */
+    const char *profile; /* a measured network (common/network_profile.c), likewise */
+    int batch;           /* profile: samples of a minibatch where the file does not say */
     struct sp_mark mark; /* where it was asked for */
 };
 
@@ -96,6 +112,9 @@ struct sp_network_spec {
 sp_status sp_network_create(const struct sp_network_spec *spec, struct sp_shape input, int classes,
                             struct sp_network **out, struct sp_error *err);
 void sp_network_destroy(struct sp_network **network);
+
+/* A measured network with its layers in another topological order: `order` lists them. The caller owns *out. */
+void sp_network_reorder(const struct sp_network *network, const int *order, struct sp_network **out);
 
 /* "lenet5, alexnet, vgg16, resnetN (N = 6n+2)": for help and error messages. */
 const char *sp_network_builtin_help(void);

@@ -62,4 +62,9 @@ void sp_network_builtin(const char *name, struct sp_builder *builder);
 sp_status sp_network_file(const char *path, struct sp_mark mark, struct sp_shape input, int classes,
                           struct sp_network **out, struct sp_error *err);
 
+/* Reads measurements of a network: PipeDream's graph.txt or a CSV of layers. `batch` samples are a minibatch where the
+ * file does not say. */
+sp_status sp_network_profile(const char *path, struct sp_mark mark, int batch, struct sp_network **out,
+                             struct sp_error *err);
+
 #endif

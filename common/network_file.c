@@ -98,15 +98,15 @@ static enum sp_layer_type read_type(struct sp_builder *builder, const struct sp_
         return SP_LAYER_TYPE_COUNT;
     }
     enum sp_layer_type type = sp_layer_type_of(word->text);
-    if (type < SP_LAYER_TYPE_COUNT)
+    if (type < SP_LAYER_WRITABLE_COUNT)
         return type;
-    const char *names[SP_LAYER_TYPE_COUNT];
-    for (int t = 0; t < SP_LAYER_TYPE_COUNT; t++)
+    const char *names[SP_LAYER_WRITABLE_COUNT];
+    for (int t = 0; t < SP_LAYER_WRITABLE_COUNT; t++)
         names[t] = sp_layer_kinds[t]->name;
     char *what = sp_format("type \"%s\"", word->text);
-    reject_name(builder, word->mark, what, word->text, names, SP_LAYER_TYPE_COUNT);
+    reject_name(builder, word->mark, what, word->text, names, SP_LAYER_WRITABLE_COUNT);
     free(what);
-    const char *near = sp_nearest(word->text, names, SP_LAYER_TYPE_COUNT);
+    const char *near = sp_nearest(word->text, names, SP_LAYER_WRITABLE_COUNT);
     return near != NULL ? sp_layer_type_of(near) : SP_LAYER_TYPE_COUNT;
 }
 

@@ -78,17 +78,16 @@ void sp_write_name(const struct sp_experiment *experiment, FILE *out)
 
 sp_status sp_read_network(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
 {
-    const struct sp_yaml *file = sp_yaml_get(value, "file");
-    if (value->kind == SP_YAML_SCALAR && value->text[0] != '\0') {
-        replace(&experiment->network.builtin, value->text);
-        replace(&experiment->network.file, NULL);
-        return SP_OK;
-    }
-    if (file == NULL || value->count != 1 || file->kind != SP_YAML_SCALAR || file->text[0] == '\0')
-        return sp_reject(err, value->mark, "network: expected a name (%s) or {file: net.yaml}",
+    const struct sp_yaml *file = sp_yaml_get(value, "file"), *profile = sp_yaml_get(value, "profile");
+    const struct sp_yaml *path = file != NULL ? file : profile;
+    bool is_name = value->kind == SP_YAML_SCALAR && value->text[0] != '\0';
+    if (!is_name && (path == NULL || value->count != 1 || path->kind != SP_YAML_SCALAR || path->text[0] == '\0'))
+        return sp_reject(err, value->mark,
+                         "network: expected a name (%s), {file: net.yaml} or {profile: net.graph.txt}",
                          sp_network_builtin_help());
-    replace(&experiment->network.file, file->text);
-    replace(&experiment->network.builtin, NULL);
+    replace(&experiment->network.builtin, is_name ? value->text : NULL);
+    replace(&experiment->network.file, file != NULL ? file->text : NULL);
+    replace(&experiment->network.profile, profile != NULL ? profile->text : NULL);
     return SP_OK;
 }
 
@@ -98,8 +97,8 @@ void sp_write_network(const struct sp_experiment *experiment, FILE *out)
         sp_write_text(experiment->network.builtin, out);
         return;
     }
-    fputs("{file: ", out);
-    sp_write_text(experiment->network.file, out);
+    fputs(experiment->network.file != NULL ? "{file: " : "{profile: ", out);
+    sp_write_text(experiment->network.file != NULL ? experiment->network.file : experiment->network.profile, out);
     fputc('}', out);
 }
 
@@ -123,8 +122,11 @@ void sp_write_data_shape(const struct sp_experiment *experiment, FILE *out)
 
 sp_status sp_read_cuts(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
 {
-    if (value->kind == SP_YAML_SCALAR && strcmp(value->text, "auto") == 0)
-        return sp_reject(err, value->mark, "pipeline.cuts: cuts are given as a list such as [2]; auto is not known");
+    experiment->pipeline.auto_cuts = value->kind == SP_YAML_SCALAR && strcmp(value->text, "auto") == 0;
+    if (experiment->pipeline.auto_cuts) {
+        experiment->pipeline.cut_count = 0;
+        return SP_OK;
+    }
     SP_TRY(read_ints(value, "pipeline.cuts", 1, 1000000, &experiment->pipeline.cuts, &experiment->pipeline.cut_count,
                      err));
     free(experiment->pipeline.cut_marks);
@@ -142,7 +144,10 @@ sp_status sp_read_cuts(struct sp_experiment *experiment, const struct sp_yaml *v
 
 void sp_write_cuts(const struct sp_experiment *experiment, FILE *out)
 {
-    write_ints(experiment->pipeline.cuts, experiment->pipeline.cut_count, out);
+    if (experiment->pipeline.auto_cuts)
+        fputs("auto", out);
+    else
+        write_ints(experiment->pipeline.cuts, experiment->pipeline.cut_count, out);
 }
 
 static sp_status read_schedule_name(struct sp_phase_spec *phase, const struct sp_yaml *value, const char *path,
@@ -456,12 +461,6 @@ static sp_status must_be_empty(const struct sp_yaml *value, const char *what, st
 {
     bool empty = value->kind == SP_YAML_SCALAR ? value->text[0] == '\0' : value->count == 0;
     return empty ? SP_OK : sp_reject(err, value->mark, "%s", what);
-}
-
-sp_status sp_read_plan(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
-{
-    (void)experiment;
-    return must_be_empty(value, "plan: cuts are given by hand in pipeline.cuts; nothing is legal here", err);
 }
 
 sp_status sp_read_sweep(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)

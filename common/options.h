@@ -62,7 +62,6 @@ sp_status sp_read_cost_transfers(struct sp_experiment *, const struct sp_yaml *,
 sp_status sp_read_lr_steps(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_stage_lr(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_phases(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
-sp_status sp_read_plan(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 sp_status sp_read_sweep(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
 void sp_write_name(const struct sp_experiment *, FILE *);
 void sp_write_network(const struct sp_experiment *, FILE *);

@@ -139,12 +139,12 @@ static void add_channels(struct sp_plan *plan)
 }
 
 /* The tensors made in layers before `layer` and read at or after it. The caller owns the array. */
-static int *crossing(const struct sp_network *network, int layer, int *count)
+static int *crossing(const struct sp_network *network, const int *last_consumer, int layer, int *count)
 {
     int *tensors = NULL;
     *count = 0;
     for (int t = 0; t <= layer && layer > 0 && layer < network->layer_count; t++)
-        if (sp_network_last_consumer(network, t) >= layer)
+        if (last_consumer[t] >= layer)
             *(int *)sp_grow((void **)&tensors, (*count)++, sizeof *tensors) = t;
     return tensors;
 }
@@ -152,6 +152,12 @@ static int *crossing(const struct sp_network *network, int layer, int *count)
 static void make_stages(struct sp_plan *plan, const struct sp_plan_config *config)
 {
     const struct sp_network *network = plan->network;
+    int *last_consumer = sp_calloc((size_t)network->tensor_count, sizeof *last_consumer);
+    for (int t = 0; t < network->tensor_count; t++)
+        last_consumer[t] = -1;
+    for (int l = 0; l < network->layer_count; l++)
+        for (int n = 0; n < network->layers[l].input_count; n++)
+            last_consumer[network->layers[l].inputs[n]] = l;
     plan->stages = sp_calloc((size_t)plan->stage_count, sizeof *plan->stages);
     for (int i = 0; i < plan->stage_count; i++) {
         struct sp_stage *stage = &plan->stages[i];
@@ -165,13 +171,14 @@ static void make_stages(struct sp_plan *plan, const struct sp_plan_config *confi
         for (int l = stage->first_layer; l < stage->layer_end; l++)
             for (int p = 0; p < SP_PARAMETER_COUNT; p++)
                 stage->parameters += network->layers[l].parameters[p];
-        stage->inputs = crossing(network, stage->first_layer, &stage->input_count);
-        stage->outputs = crossing(network, stage->layer_end, &stage->output_count);
+        stage->inputs = crossing(network, last_consumer, stage->first_layer, &stage->input_count);
+        stage->outputs = crossing(network, last_consumer, stage->layer_end, &stage->output_count);
         if (stage->forward_device >= plan->device_count)
             plan->device_count = stage->forward_device + 1;
         if (stage->backward_device >= plan->device_count)
             plan->device_count = stage->backward_device + 1;
     }
+    free(last_consumer);
 }
 
 /* Versions alive at once in a phase: found by following the stage's program into its steady state. */

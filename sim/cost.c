@@ -8,6 +8,7 @@
 const struct sim_cost_kind sim_cost_kinds[] = {
     {"analytic", "a roofline over operations and bytes, with constants of a device", sim_cost_analytic},
     {"table", "seconds given in the experiment", sim_cost_table},
+    {"import", "seconds that came with a measured network", sim_cost_import},
     {NULL, NULL, NULL},
 };
 
@@ -52,6 +53,8 @@ sp_status sim_cost_create(const struct sp_experiment *experiment, const struct s
             continue;
         struct sim_cost *cost = sim_cost_alloc(plan);
         sp_status status = sim_cost_kinds[k].fill(experiment, plan, memory, cost, err);
+        for (int c = 0; c < cost->channel_count && experiment->plan.ignore_transfers; c++)
+            cost->channels[c] = (struct sim_channel_cost){.bus = -1};
         if (status == SP_OK)
             *out = cost;
         else

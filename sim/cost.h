@@ -31,7 +31,7 @@ struct sim_cost {
 };
 
 struct sim_cost_kind {
-    const char *name; /* "analytic", "table" */
+    const char *name; /* "analytic", "table", "import" */
     const char *help;
     sp_status (*fill)(const struct sp_experiment *experiment, const struct sp_plan *plan,
                       const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);

@@ -6,7 +6,7 @@
 
 extern const struct sp_layer_kind sp_layer_convolution, sp_layer_batch_norm, sp_layer_relu, sp_layer_max_pool,
     sp_layer_average_pool, sp_layer_global_average_pool, sp_layer_lrn, sp_layer_dropout, sp_layer_fully_connected,
-    sp_layer_add, sp_layer_flatten, sp_layer_softmax_cross_entropy;
+    sp_layer_add, sp_layer_flatten, sp_layer_softmax_cross_entropy, sp_layer_measured;
 
 /* A sample of a tensor, and a parameter, have at most this many elements, so that an int can count them. */
 #define SP_ELEMENTS_LIMIT INT32_MAX

@@ -22,6 +22,7 @@ static const struct {
     {"show", "EXP", "the network layer by layer, the stages, what crosses each cut", program_show},
     {"schedule", "EXP", "instructions per device, staleness and memory by analysis alone", program_schedule},
     {"sim", "EXP", "simulate", program_sim},
+    {"plan", "EXP", "search cuts, placement and schedule for an objective", program_plan},
     {"train", "EXP", "train for real", program_do_train},
     {"compare", "EXP", "simulate and train, side by side", program_compare},
     {"data", "SET", "fetch a data set: fashion-mnist, mnist or cifar10", program_data},

@@ -12,6 +12,7 @@
 #include "exec/backend.h"
 #include "exec/checkpoint.h"
 #include "exec/learning_rate.h"
+#include "sim/planner.h"
 
 #include <jansson.h>
 
@@ -42,6 +43,8 @@ struct program_setup {
  * (else plain float32). Wrong input is told whole. Free with program_setup_fini, also after a failure. */
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
                              struct sp_error *err);
+/* The part of it behind experiment and network. */
+sp_status program_setup_plan(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err);
 void program_setup_fini(struct program_setup *setup);
 
 /* $XDG_CACHE_HOME/stalepipe or ~/.cache/stalepipe; NULL where there is no home. The caller frees. */
@@ -55,6 +58,12 @@ struct exec_backend_config program_backend_config(const struct sp_experiment *ex
 /* The memory plan as the experiment's backend would lay it out. */
 sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
                          struct sp_memory_plan **out, struct sp_error *err);
+
+/* Lets the planner choose cuts, schedule and placement, and writes its choice into the experiment; a measured network
+ * may be exchanged for one with its layers in another order. `search` keeps the candidates, also what *network was:
+ * free it with sim_search_fini, also after a failure. */
+sp_status program_choose(struct sp_experiment *experiment, struct sp_network **network, struct sim_search *search,
+                         struct sp_error *err);
 
 /* What a run came to. */
 struct program_result {
@@ -119,6 +128,7 @@ sp_status program_show(const struct program *program, struct sp_error *err);
 sp_status program_schedule(const struct program *program, struct sp_error *err);
 sp_status program_sim(const struct program *program, struct sp_error *err);
 sp_status program_do_train(const struct program *program, struct sp_error *err);
+sp_status program_plan(const struct program *program, struct sp_error *err);
 sp_status program_compare(const struct program *program, struct sp_error *err);
 sp_status program_data(const struct program *program, struct sp_error *err);
 sp_status program_report(const struct program *program, struct sp_error *err);

@@ -34,7 +34,7 @@ sp_status program_memory(const struct sp_experiment *experiment, const struct sp
                          struct sp_memory_plan **out, struct sp_error *err)
 {
     const struct exec_backend *backend = exec_backend_find(experiment->devices.backend);
-    if (backend != NULL) {
+    if (backend != NULL && plan->network->measured == NULL) {
         char *path = program_choices_path();
         struct exec_backend_config config = program_backend_config(experiment, path);
         sp_status status = exec_plan_memory(plan, backend, &config, out, err);
@@ -51,6 +51,22 @@ sp_status program_setup_init(struct program_setup *setup, const struct program *
     memset(setup, 0, sizeof *setup);
     SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, &setup->experiment, err));
     SP_TRY(sp_experiment_network(setup->experiment, &setup->network, err));
+    if (use == SP_PLAN_TRAIN && setup->network->measured != NULL)
+        return sp_reject(err, sp_experiment_mark(setup->experiment, "network"),
+                         "network: %s is a measured network: it can be simulated and planned, not trained",
+                         setup->network->name);
+    if (setup->experiment->pipeline.auto_cuts) {
+        struct sim_search search = {0};
+        sp_status status = program_choose(setup->experiment, &setup->network, &search, err);
+        sim_search_fini(&search);
+        if (status != SP_OK)
+            return status;
+    }
+    return program_setup_plan(setup, use, err);
+}
+
+sp_status program_setup_plan(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err)
+{
     SP_TRY(sp_experiment_plan(setup->experiment, setup->network, use, &setup->plan, err));
     SP_TRY(program_memory(setup->experiment, setup->plan, &setup->memory, err));
     return sp_analysis_create(setup->plan, setup->memory, &setup->analysis, err);

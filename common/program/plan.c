@@ -1,0 +1,185 @@
+/*
+ * The planner at the command line: `plan`, and `cuts: auto` of the other commands.
+ */
+#include "common/alloc.h"
+#include "common/analysis.h"
+#include "common/program/program.h"
+#include "common/schedule.h"
+#include "sim/cost.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* While searching, memory counts in plain float32: asking the backend would compile the network once a candidate. A
+ * limit wants the exact figure. */
+static sp_status plain_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                              struct sp_memory_plan **out, struct sp_error *err)
+{
+    (void)experiment;
+    struct sp_footprint plain = sp_footprint_plain(plan->network);
+    return sp_memory_plan_create(plan, &plain, out, err);
+}
+
+sp_status program_choose(struct sp_experiment *experiment, struct sp_network **network, struct sim_search *search,
+                         struct sp_error *err)
+{
+    bool exact = experiment->plan.memory > 0 && (*network)->measured == NULL;
+    SP_TRY(sim_plan_search(experiment, *network, exact ? program_memory : plain_memory, search, err));
+    if (search->prefixes_only)
+        fprintf(stderr, "plan: the graph of %s has too many boundaries; only cuts of its listed order were searched\n",
+                (*network)->name);
+    struct sim_candidate *best = &search->candidates[0];
+    sim_candidate_apply(best, experiment);
+    experiment->pipeline.auto_cuts = (*network)->measured != NULL;
+    if (best->network != NULL) { /* the caller's network becomes the candidate's, and the other way round */
+        struct sp_network *given = *network;
+        *network = best->network;
+        best->network = given;
+    }
+    return SP_OK;
+}
+
+/* The layers of every stage, by name, in the order that the candidate's cuts mean. */
+static json_t *stages_json(const struct sp_network *network, const struct sim_candidate *c)
+{
+    json_t *stages = json_array();
+    for (int i = 0; i <= c->cut_count; i++) {
+        json_t *names = json_array();
+        int from = i == 0 ? 0 : c->cuts[i - 1], to = i == c->cut_count ? network->layer_count : c->cuts[i];
+        for (int l = from; l < to; l++)
+            json_array_append_new(names, json_string(network->layers[l].name));
+        json_array_append_new(stages, names);
+    }
+    return stages;
+}
+
+static json_t *candidate_json(const struct sp_network *network, const struct sim_candidate *c,
+                              const struct sp_experiment *experiment)
+{
+    json_t *cuts = json_array();
+    for (int k = 0; k < c->cut_count; k++)
+        json_array_append_new(cuts, json_integer(c->cuts[k]));
+    json_t *object = json_pack(
+        "{s:o, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "cuts", cuts, "schedule", c->schedule->name,
+        "microbatches", c->microbatches, "placement", c->split ? "split" : "colocated", "devices", c->device_count,
+        "bottleneck_s", c->bottleneck_s, "minibatch_s", c->minibatch_s, "samples_per_s",
+        experiment->train.batch / c->minibatch_s, "time_s", c->time_s, "peak_bytes", (json_int_t)c->peak_bytes,
+        "staleness", (json_int_t)c->staleness, "stale_weight_fraction", c->stale_weight_fraction);
+    if (network->measured != NULL)
+        json_object_set_new(object, "layers", stages_json(network, c));
+    return object;
+}
+
+static json_t *search_json(const struct program_setup *setup, const struct program_result *result,
+                           const struct sim_search *search)
+{
+    json_t *object = sp_summary_json(&result->summary), *candidates = json_array();
+    for (int c = 0; c < search->count; c++) {
+        const struct sim_candidate *candidate = &search->candidates[c];
+        /* The best one's network was exchanged for the given one. */
+        const struct sp_network *network = c == 0 || candidate->network == NULL ? setup->network : candidate->network;
+        if (c > 0 && candidate->network == NULL && search->candidates[0].network != NULL)
+            network = search->candidates[0].network;
+        json_array_append_new(candidates, candidate_json(network, candidate, setup->experiment));
+    }
+    json_object_set_new(object, "bottleneck_s", json_real(search->candidates[0].bottleneck_s));
+    json_object_set_new(object, "objective", json_string(setup->experiment->plan.objective));
+    json_object_set_new(object, "searched", json_integer(search->cuttings));
+    json_object_set_new(object, "simulated", json_integer(search->simulated));
+    json_object_set_new(object, "candidates", candidates);
+    return object;
+}
+
+static char *cuts_text(const struct sim_candidate *c)
+{
+    char *text = sp_strdup("[");
+    for (int k = 0; k < c->cut_count; k++) {
+        char *longer = sp_format("%s%s%d", text, k > 0 ? "," : "", c->cuts[k]);
+        free(text);
+        text = longer;
+    }
+    char *whole = strlen(text) > 28 ? sp_format("%.25s...]", text) : sp_format("%s]", text);
+    free(text);
+    return whole;
+}
+
+/* What `c` has less of than the best one, or more, in per cent. */
+static void print_gives_up(const struct sim_candidate *c, const struct sim_candidate *best)
+{
+    double slower = 100 * (c->minibatch_s / best->minibatch_s - 1);
+    double larger = best->peak_bytes > 0 ? 100 * ((double)c->peak_bytes / (double)best->peak_bytes - 1) : 0;
+    double staler = 100 * (c->stale_weight_fraction - best->stale_weight_fraction);
+    bool said = false;
+    if (slower >= 0.05 || slower <= -0.05)
+        said = printf("%.1f %% %s", fabs(slower), slower > 0 ? "slower" : "faster") > 0;
+    if (larger >= 0.5 || larger <= -0.5)
+        said = printf("%s%.0f %% %s memory", said ? ", " : "", fabs(larger), larger > 0 ? "more" : "less") > 0;
+    if (c->staleness != best->staleness)
+        said = printf("%s%lld updates %s", said ? ", " : "", llabs((long long)(c->staleness - best->staleness)),
+                      c->staleness > best->staleness ? "staler" : "fresher") > 0;
+    if (staler >= 0.05 || staler <= -0.05)
+        said = printf("%s%.1f %% of the weights %s stale", said ? ", " : "", fabs(staler),
+                      staler > 0 ? "more" : "fewer") > 0;
+    if (c->device_count != best->device_count)
+        said = printf("%s%d devices %s", said ? ", " : "", abs(c->device_count - best->device_count),
+                      c->device_count > best->device_count ? "more" : "fewer") > 0;
+    puts(said ? "" : c == best ? "-" : "nothing");
+}
+
+static void print_search(const struct program_setup *setup, const struct sim_search *search)
+{
+    const struct sim_candidate *best = &search->candidates[0];
+    char time[32], bytes[32];
+    printf("%s: the best of %lld plans for %s, %lld of them simulated\n", setup->network->name,
+           (long long)search->cuttings, setup->experiment->plan.objective, (long long)search->simulated);
+    printf("  bottleneck %.6f ms a minibatch, %.6f ms simulated in the steady state\n", 1e3 * best->bottleneck_s,
+           1e3 * best->minibatch_s);
+    printf("%-28s %-10s %2s %-9s %3s %12s %10s %5s %6s  %s\n", "cuts", "schedule", "M", "placement", "dev",
+           "a minibatch", "memory", "stale", "of", "against the best");
+    for (int c = 0; c < search->count; c++) {
+        const struct sim_candidate *p = &search->candidates[c];
+        char *cuts = cuts_text(p);
+        printf("%-28s %-10s %2d %-9s %3d %12s %10s %5lld %5.1f%%  ", cuts, p->schedule->name, p->microbatches,
+               p->split ? "split" : "colocated", p->device_count, program_seconds(p->minibatch_s, time),
+               program_bytes((double)p->peak_bytes, bytes), (long long)p->staleness, 100 * p->stale_weight_fraction);
+        free(cuts);
+        print_gives_up(p, best);
+    }
+    if (setup->network->measured == NULL)
+        return;
+    for (int i = 0; i < setup->plan->stage_count; i++) {
+        const struct sp_stage *stage = &setup->plan->stages[i];
+        printf("stage %d:", i);
+        for (int l = stage->first_layer; l < stage->layer_end; l++)
+            printf(" %s", setup->network->layers[l].name);
+        puts("");
+    }
+}
+
+sp_status program_plan(const struct program *program, struct sp_error *err)
+{
+    struct program_setup setup = {0};
+    struct program_result result = {0};
+    struct sim_search search = {0};
+    sp_status status = sp_experiment_read(program->argument, program->sets, program->set_count, &setup.experiment, err);
+    if (status == SP_OK)
+        status = sp_experiment_network(setup.experiment, &setup.network, err);
+    if (status == SP_OK)
+        status = program_choose(setup.experiment, &setup.network, &search, err);
+    if (status == SP_OK)
+        status = program_setup_plan(&setup, SP_PLAN_SIMULATE, err);
+    if (status == SP_OK)
+        status = program_simulate(&setup, &result, err);
+    if (status == SP_OK)
+        status = program_leave_run(program, &setup, &result, err);
+    if (status == SP_OK && program->json)
+        program_print_json(search_json(&setup, &result, &search));
+    else if (status == SP_OK)
+        print_search(&setup, &search);
+    sim_search_fini(&search);
+    program_result_fini(&result);
+    program_setup_fini(&setup);
+    return status;
+}

@@ -1,0 +1,76 @@
+/*
+ * Seconds that came with the network (common/network_profile.c). A stage takes the sum of its layers; microbatches take
+ * their share. Updates were not measured and cost nothing. What crosses a cut goes over one link between the two
+ * devices, gradients and activations one after the other, beside the computation, as PipeDream's planner has it.
+ */
+#include "sim/costs/kinds.h"
+#include "sim/device.h"
+
+#include <stdio.h>
+
+/* Whether the channel between two stages lies on the link of an earlier one; which. */
+static int same_link(const struct sp_plan *plan, int c)
+{
+    const struct sp_channel *channel = &plan->channels[c];
+    for (int e = 0; e < c; e++) {
+        const struct sp_channel *other = &plan->channels[e];
+        bool along = other->from_device == channel->from_device && other->to_device == channel->to_device;
+        bool against = other->from_device == channel->to_device && other->to_device == channel->from_device;
+        if ((along || against) && other->bytes > 0)
+            return e;
+    }
+    return -1;
+}
+
+static double message_bytes(const struct sp_plan *plan, const struct sp_channel *channel)
+{
+    if (channel->payload != SP_PAYLOAD_ACTIVATION && channel->payload != SP_PAYLOAD_GRADIENT)
+        return (double)channel->bytes;
+    const struct sp_stage *up =
+        &plan->stages[channel->from_stage < channel->to_stage ? channel->from_stage : channel->to_stage];
+    double bytes = 0;
+    for (int t = 0; t < up->output_count; t++)
+        bytes += plan->network->measured[up->outputs[t]].bytes;
+    return bytes;
+}
+
+static void fill_channels(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out)
+{
+    int bus = device->link_shared ? sim_cost_add_bus(out, "bus") : -1;
+    for (int c = 0; c < plan->channel_count; c++) {
+        const struct sp_channel *channel = &plan->channels[c];
+        out->channels[c].latency_s = device->latency_s;
+        if (channel->bytes == 0)
+            continue;
+        out->channels[c].busy_s = message_bytes(plan, channel) * device->link_hops / device->link_bytes_per_s;
+        int same = same_link(plan, c);
+        char name[64];
+        snprintf(name, sizeof name, "link %d - %d", channel->from_device, channel->to_device);
+        out->channels[c].bus = bus >= 0 ? bus : same >= 0 ? out->channels[same].bus : sim_cost_add_bus(out, name);
+    }
+}
+
+sp_status sim_cost_import(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                          const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+{
+    (void)memory;
+    struct sim_device device;
+    if (plan->network->measured == NULL)
+        return sp_reject(err, sp_experiment_mark(experiment, "cost.model"),
+                         "cost.model: import takes the times of a measured network, as network: {profile: "
+                         "vgg16.graph.txt}; %s has none",
+                         plan->network->name);
+    SP_TRY(sim_device_read(experiment, &device, err));
+    for (int p = 0; p < plan->phase_count; p++)
+        for (int i = 0; i < plan->stage_count; i++) {
+            struct sim_stage_cost *cost = &out->stages[p * plan->stage_count + i];
+            double share = 1.0 / plan->phases[p].microbatches;
+            for (int l = plan->stages[i].first_layer; l < plan->stages[i].layer_end; l++) {
+                cost->forward_s += share * plan->network->measured[l + 1].forward_s;
+                cost->backward_s += share * plan->network->measured[l + 1].backward_s;
+            }
+            cost->evaluate_s = cost->forward_s;
+        }
+    fill_channels(&device, plan, out);
+    return SP_OK;
+}

@@ -1,0 +1,54 @@
+/*
+ * planner.h - which cuts, schedule, microbatches and placement are best for an experiment.
+ *
+ * Cuts come from dynamic programming over the bottleneck (sim/partition.h); in networks of up to a few hundred ways to
+ * cut all of them are looked at. The most promising candidates are then simulated, with their transfers, fill and
+ * drain, and ranked by the objective among those within the limits.
+ */
+#ifndef SIM_PLANNER_H
+#define SIM_PLANNER_H
+
+#include "common/experiment.h"
+#include "common/memory.h"
+
+struct sim_candidate {
+    struct sp_network *network; /* layers in another order, where a graph is cut across the given one; NULL: as given */
+    int *cuts, cut_count;
+    const struct sp_schedule *schedule;
+    int microbatches, device_count;
+    bool split;          /* forward and backward of a stage on two devices */
+    double estimate_s;   /* a minibatch, before simulation */
+    double bottleneck_s; /* a minibatch on its slowest device or link */
+    double minibatch_s;  /* a minibatch in the steady state, simulated */
+    double time_s;       /* the whole training that the experiment asks for */
+    size_t peak_bytes;   /* of the fullest device */
+    int64_t staleness;   /* forward, of the stalest stage, in updates */
+    double stale_weight_fraction;
+};
+
+struct sim_search {
+    struct sim_candidate *candidates; /* best first */
+    int count;
+    int64_t cuttings;   /* candidates looked at */
+    int64_t simulated;  /* of them */
+    bool prefixes_only; /* the graph has too many boundaries: only prefixes of the order were searched */
+};
+
+/* How large a plan is on its devices, as program_memory. */
+typedef sp_status (*sim_memory_function)(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                                         struct sp_memory_plan **out, struct sp_error *err);
+
+/* Searches by experiment->plan and devices.count. `network` is borrowed. SP_E_INPUT when nothing is within the limits;
+ * the message says which limit the nearest candidate breaks. Free with sim_search_fini, also after a failure. */
+sp_status sim_plan_search(const struct sp_experiment *experiment, const struct sp_network *network,
+                          sim_memory_function memory, struct sim_search *out, struct sp_error *err);
+void sim_search_fini(struct sim_search *search);
+
+/* Writes a candidate's choice into the experiment: cuts, schedule, microbatches, placement, devices. */
+void sim_candidate_apply(const struct sim_candidate *candidate, struct sp_experiment *experiment);
+
+/* Seconds that a minibatch keeps the busiest device or bus of a plan's first phase. */
+struct sim_cost;
+double sim_bottleneck_s(const struct sp_plan *plan, const struct sim_cost *cost);
+
+#endif
