@@ -16,10 +16,12 @@ struct sim_stage_cost {
     double forward_s, backward_s, update_s, evaluate_s;
 };
 
-/* A channel's message occupies resource `bus` for `busy_s`, and arrives `latency_s` after that. */
+/* A channel's message occupies resource `bus` for `busy_s`, and arrives `latency_s` after that. A copy that blocks
+ * holds up sender and receiver for `device_s` each. */
 struct sim_channel_cost {
-    double latency_s, busy_s; /* of a full minibatch's message; busy_s is divided by M, except for weights */
-    int bus;                  /* messages of one bus follow each other; -1: none, it only takes time */
+    double latency_s, busy_s, device_s; /* of a full minibatch's message; the latter two are divided by M, except for
+                                           weights */
+    int bus;                            /* messages of one bus follow each other; -1: none, it only takes time */
 };
 
 struct sim_cost {

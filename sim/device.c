@@ -24,6 +24,7 @@ static const struct sp_field fields[] = {
     {AT(link_bytes_per_s), 1, 1e15, true},
     {"link_hops", SP_FIELD_INT, offsetof(struct sim_device, link_hops), 1, 8, false},
     {"link_shared", SP_FIELD_BOOL, offsetof(struct sim_device, link_shared), 0, 0, false},
+    {"link_blocks", SP_FIELD_BOOL, offsetof(struct sim_device, link_blocks), 0, 0, false},
 };
 #undef AT
 #define AT(key) #key, SP_FIELD_DOUBLE, offsetof(struct sim_efficiency, key), 1e-4, 1, true

@@ -26,6 +26,7 @@ struct sim_device {
     double latency_s, link_bytes_per_s;
     int link_hops;    /* 2: through the host's memory */
     bool link_shared; /* one bus for all */
+    bool link_blocks; /* a copy to the host holds up the sender, one from it the receiver; nothing overlaps */
 };
 
 /* Finds and reads the device of an experiment: its name in experiments/devices, or a file. `auto` follows the backend.

@@ -33,7 +33,9 @@ static double stage_s(const struct sim_partition_problem *p, int from, int to)
 {
     double forward = p->forward_s[to] - p->forward_s[from] + p->forward_stage_s;
     double backward = p->backward_s[to] - p->backward_s[from] + p->backward_stage_s;
-    return p->split && to < p->state_count - 1 ? fmax(forward, backward) : forward + backward;
+    double blocked =
+        p->block_s != NULL ? (from > 0 ? p->block_s[from] : 0) + (to < p->state_count - 1 ? p->block_s[to] : 0) : 0;
+    return blocked + (p->split && to < p->state_count - 1 ? fmax(forward, backward) : forward + backward);
 }
 
 static bool better(const struct way *a, const struct way *b)
@@ -61,13 +63,14 @@ static void keep(struct table *table, int64_t cell, const struct way *way)
 static void fill_cell(struct table *table, int stages, int to)
 {
     const struct sim_partition_problem *p = table->problem;
+    bool grows = p->sets == NULL && p->block_s == NULL;
     int64_t cell = (int64_t)stages * p->state_count + to;
     const struct way *worst = table->ways + cell * table->limit + table->limit - 1;
     for (int from = to - 1; from >= 0; from--) {
         double last = stage_s(p, from, to);
         bool full = table->count[cell] == table->limit;
         if (full && last > worst->bottleneck_s) {
-            if (p->sets == NULL)
+            if (grows)
                 break;
             continue;
         }

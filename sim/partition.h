@@ -19,6 +19,7 @@ struct sim_partition_problem {
     const double *forward_s, *backward_s;     /* sums over all that lies in the state */
     double forward_stage_s, backward_stage_s; /* of every stage beside these */
     const double *link_s;                     /* busy time of the link when the cut is here */
+    const double *block_s;                    /* what a cut here adds to the stages on both sides; NULL: nothing */
     bool split;           /* forward and backward on devices of their own, but for the last stage (2K+1 devices) */
     const uint64_t *sets; /* [state * words]: nodes as bits; NULL: a line */
     int words;

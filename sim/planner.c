@@ -20,7 +20,7 @@ enum {
 /* What the network's boundaries and their costs are, for minibatches in M parts. */
 struct boundaries {
     int state_count;
-    double *forward_s, *backward_s, *link_s;
+    double *forward_s, *backward_s, *link_s, *block_s;
     double forward_stage_s, backward_stage_s, total_s;
     uint64_t *sets;
     int words;
@@ -39,6 +39,7 @@ static void boundaries_fini(struct boundaries *b)
     free(b->forward_s);
     free(b->backward_s);
     free(b->link_s);
+    free(b->block_s);
     free(b->sets);
 }
 
@@ -50,9 +51,14 @@ double sim_bottleneck_s(const struct sp_plan *plan, const struct sim_cost *cost)
         busy[plan->stages[i].forward_device] += M * cost->stages[i].forward_s;
         busy[plan->stages[i].backward_device] += M * cost->stages[i].backward_s + cost->stages[i].update_s;
     }
-    for (int c = 0; c < plan->channel_count; c++)
-        if (cost->channels[c].bus >= 0 && !plan->channels[c].evaluate)
+    for (int c = 0; c < plan->channel_count; c++) {
+        if (plan->channels[c].evaluate)
+            continue;
+        busy[plan->channels[c].from_device] += cost->channels[c].device_s;
+        busy[plan->channels[c].to_device] += cost->channels[c].device_s;
+        if (cost->channels[c].bus >= 0)
             busy[plan->device_count + cost->channels[c].bus] += cost->channels[c].busy_s;
+    }
     for (int r = 0; r < plan->device_count + cost->bus_count; r++)
         most = fmax(most, busy[r]);
     free(busy);
@@ -91,6 +97,14 @@ static sp_status prepare(const struct search *search, const struct sim_candidate
         status = sim_cost_create(&trial, *plan, NULL, cost, search->err);
     free(marks);
     return status;
+}
+
+/* What copies across a boundary keep of the device on either side. */
+static double block_of(const struct sp_plan *plan, const struct sim_cost *cost, int boundary)
+{
+    int down = sp_plan_channel(plan, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, false, boundary, boundary + 1);
+    int up = sp_plan_channel(plan, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, false, boundary + 1, boundary);
+    return down < 0 || up < 0 ? 0 : cost->channels[down].device_s + cost->channels[up].device_s;
 }
 
 static double link_of(const struct sp_plan *plan, const struct sim_cost *cost, int boundary)
@@ -132,14 +146,17 @@ static sp_status line_of_layers(const struct search *search, int M, struct bound
         b->forward_s = sp_calloc((size_t)L + 1, sizeof(double));
         b->backward_s = sp_calloc((size_t)L + 1, sizeof(double));
         b->link_s = sp_calloc((size_t)L + 1, sizeof(double));
+        b->block_s = sp_calloc((size_t)L + 1, sizeof(double));
         b->forward_stage_s = L > 1 ? (forward - whole_forward) / (L - 1) : 0;
         b->backward_stage_s = L > 1 ? (backward - whole_backward) / (L - 1) : 0;
         for (int g = 0; g < L; g++) {
             b->forward_s[g + 1] = b->forward_s[g] + M * cost->stages[g].forward_s - b->forward_stage_s;
             b->backward_s[g + 1] =
                 b->backward_s[g] + M * cost->stages[g].backward_s + cost->stages[g].update_s - b->backward_stage_s;
-            if (g + 1 < L)
+            if (g + 1 < L) {
                 b->link_s[g + 1] = link_of(plan, cost, g);
+                b->block_s[g + 1] = block_of(plan, cost, g);
+            }
         }
     }
     sim_cost_destroy(&cost);
@@ -326,7 +343,7 @@ static sp_status add_candidates(struct search *search, const struct sp_schedule 
     }
     int limit = b.sets == NULL && all > RANKS && all <= ALL_BELOW ? (int)all : RANKS;
     struct sim_partition_problem problem = {
-        b.state_count, b.forward_s, b.backward_s, b.forward_stage_s, b.backward_stage_s, b.link_s,
+        b.state_count, b.forward_s, b.backward_s, b.forward_stage_s, b.backward_stage_s, b.link_s, b.block_s,
         split,         b.sets,      b.words};
     struct sim_partitions found;
     sim_partition_solve(&problem, most, limit, &found);

@@ -93,6 +93,20 @@ static void push_arrival(struct channel_state *state, double arrival_s)
     state->arrivals[state->posted++ & (state->capacity - 1)] = arrival_s;
 }
 
+/* The part of a minibatch's message that one of a phase has. */
+static double share_of(const struct sim *sim, const struct sp_instr *instr)
+{
+    bool whole = sim->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS;
+    return whole ? 1 : 1.0 / sim->plan->phases[instr->phase].microbatches;
+}
+
+/* Seconds that posting or taking a message keeps a device. */
+static double handling_s(const struct sim *sim, const struct sp_instr *instr)
+{
+    double device_s = sim->cost->channels[instr->channel].device_s;
+    return device_s > 0 ? sim->cost->handoff_s + device_s * share_of(sim, instr) : sim->cost->handoff_s;
+}
+
 /* Takes the next message of a channel; the device rests until it is here. */
 static enum sp_progress take(struct sim *sim, int device, const struct sp_instr *instr, double since_s)
 {
@@ -101,7 +115,7 @@ static enum sp_progress take(struct sim *sim, int device, const struct sp_instr 
     double from_s = arrival_s > since_s ? arrival_s : since_s;
     if (from_s > since_s)
         add_span(sim, device, SP_SPAN_WAIT, instr, since_s, from_s);
-    return rest_until(sim, device, from_s + sim->cost->handoff_s);
+    return rest_until(sim, device, from_s + handling_s(sim, instr));
 }
 
 static enum sp_progress receive(struct sim *sim, int device, const struct sp_instr *instr)
@@ -120,10 +134,8 @@ static enum sp_progress post(struct sim *sim, int device, const struct sp_instr 
     const struct sp_channel *channel = &sim->plan->channels[instr->channel];
     const struct sim_channel_cost *cost = &sim->cost->channels[instr->channel];
     struct channel_state *state = &sim->channels[instr->channel];
-    double posted_s = sim->now_s + sim->cost->handoff_s;
-    double start_s = posted_s, busy_s = cost->busy_s;
-    if (channel->payload != SP_PAYLOAD_WEIGHTS)
-        busy_s /= sim->plan->phases[instr->phase].microbatches;
+    double posted_s = sim->now_s + handling_s(sim, instr);
+    double start_s = posted_s, busy_s = cost->busy_s > 0 ? cost->busy_s * share_of(sim, instr) : 0;
     if (cost->bus >= 0) {
         if (sim->bus_free_s[cost->bus] > start_s)
             start_s = sim->bus_free_s[cost->bus];

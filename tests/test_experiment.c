@@ -202,7 +202,7 @@ static const struct wrong wrong_to_read[] = {
     {"phases: [{epochs: 1, schedule: gpip}]\n", 1, 32, "phases.schedule: no \"gpip\"; did you mean \"gpipe\"?"},
     {"phases: [{epochs: 1, microbatches: 0}]\n", 1, 36, "phases.microbatches: 0 is out of range"},
     {"phases: [{epoch: 1}]\n", 1, 11, "did you mean \"epochs\"?"},
-    {"plan: {objective: speed}\n", 1, 18, "plan.objective: no \"speed\"; legal: throughput, time, staleness, memory"},
+    {"plan: {objective: speed}\n", 1, 19, "plan.objective: no \"speed\"; legal: throughput, time, staleness, memory"},
     {"plan: {objectiv: time}\n", 1, 8, "plan: unknown key \"objectiv\"; did you mean \"objective\"?"},
     {"plan: {keep: 0}\n", 1, 14, "plan.keep: 0 is out of range"},
     {"plan: {stale_weights: 101}\n", 1, 23, "plan.stale_weights: 101 is out of range"},

@@ -365,7 +365,7 @@ static void kinds_know_what_they_make_and_keep(void **state)
         {SP_LAYER_ADD, {2, 6, 6}, SP_IN_PLACE, 0, 0, 0, 0, 0},
         {SP_LAYER_FLATTEN, {72, 1, 1}, SP_VIEW | SP_IN_PLACE, 0, 0, 0, 0, 0},
     };
-    assert_int_equal(sizeof kinds / sizeof *kinds, SP_LAYER_TYPE_COUNT - 1);
+    assert_int_equal(sizeof kinds / sizeof *kinds, SP_LAYER_WRITABLE_COUNT - 1);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct sp_layer layer = one(kinds[i].type, 2, 6, 6);
         const struct sp_layer_kind *kind = sp_layer_kinds[layer.type];

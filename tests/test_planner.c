@@ -47,7 +47,10 @@ static double line_stage_s(const struct sim_partition_problem *p, int from, int 
     }
     f += p->forward_stage_s;
     b += p->backward_stage_s;
-    return p->split && to < p->state_count - 1 ? fmax(f, b) : f + b;
+    double blocked = 0;
+    if (p->block_s != NULL)
+        blocked = (from > 0 ? p->block_s[from] : 0) + (to < p->state_count - 1 ? p->block_s[to] : 0);
+    return blocked + (p->split && to < p->state_count - 1 ? fmax(f, b) : f + b);
 }
 
 /* The least bottleneck of all ways to cut what is left behind `from` into that many stages. */
@@ -66,13 +69,15 @@ static void partitions_of_a_line_equal_brute_force(void **state)
     (void)state;
     for (int n = 0; n < 400; n++) {
         int layers = 1 + random_below(16), stages = layers < 4 ? layers : 4;
-        double forward[17] = {0}, backward[17] = {0}, link[17] = {0};
+        double forward[17] = {0}, backward[17] = {0}, link[17] = {0}, block[17] = {0};
         for (int l = 1; l <= layers; l++) {
             forward[l] = forward[l - 1] + random_s();
             backward[l] = backward[l - 1] + random_s();
             link[l] = random_s() * random_below(3);
+            block[l] = random_s();
         }
-        struct sim_partition_problem problem = {layers + 1, forward, backward, 0.01, 0.02, link, n % 2 == 1, NULL, 0};
+        struct sim_partition_problem problem = {
+            layers + 1, forward, backward, 0.01, 0.02, link, n % 3 == 0 ? block : NULL, n % 2 == 1, NULL, 0};
         struct sim_partitions found;
         sim_partition_solve(&problem, stages, 1 + random_below(12), &found);
         for (int s = 1; s <= stages; s++) {

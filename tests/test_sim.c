@@ -580,6 +580,30 @@ static void summaries_compare_relative_to_the_measured(void **state)
     json_decref(json);
 }
 
+/*
+ * Copies that block, by hand: F 1 s, B 2 s, each copy holds either side for 0.25 s and arrives 0.5 s later.
+ * Device 0: F 0-1, copy 1-1.25. Device 1: copy 1.75-2, F 2-3, B 3-5, copy 5-5.25. Device 0: copy 5.75-6, B 6-8.
+ */
+static void copies_that_block_hold_up_both_devices(void **state)
+{
+    (void)state;
+    struct sp_plan *plan = make_plan("sequential", 2, 1, 1);
+    struct sim_cost *cost = sim_cost_alloc(plan);
+    struct sim_result result;
+    struct sp_error err = {0};
+    for (int i = 0; i < 2; i++)
+        cost->stages[i] = (struct sim_stage_cost){1, 2, 0, 0};
+    for (int c = 0; c < plan->channel_count; c++) {
+        cost->channels[c].latency_s = 0.5;
+        cost->channels[c].device_s = 0.25;
+    }
+    assert_int_equal(sim_run(plan, cost, 0, &result, &err), SP_OK);
+    assert_float_equal(result.time_s, 8, 1e-12);
+    sim_result_fini(&result);
+    sim_cost_destroy(&cost);
+    sp_plan_destroy(&plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -596,6 +620,7 @@ int main(void)
         cmocka_unit_test(a_chrome_trace_is_json_with_every_span),
         cmocka_unit_test(spans_beyond_the_room_are_counted),
         cmocka_unit_test(summaries_compare_relative_to_the_measured),
+        cmocka_unit_test(copies_that_block_hold_up_both_devices),
     };
     make_network();
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);

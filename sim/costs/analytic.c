@@ -150,6 +150,10 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
         bool copied = plan->channels[c].payload == SP_PAYLOAD_WEIGHTS || !plan->shared_memory;
         if (!copied || plan->channels[c].bytes == 0)
             continue;
+        if (device->link_blocks && !plan->shared_memory) {
+            out->channels[c].device_s = (double)plan->channels[c].bytes / device->link_bytes_per_s;
+            continue;
+        }
         double bandwidth = plan->shared_memory ? device->bandwidth_bytes_per_s / 2 : device->link_bytes_per_s;
         out->channels[c].busy_s = (double)plan->channels[c].bytes * device->link_hops / bandwidth;
         char name[64];
