@@ -317,3 +317,68 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
     *instr = cursor->burst[cursor->burst_at++];
     return true;
 }
+
+static void put(int64_t **state, int *count, int64_t value)
+{
+    *(int64_t *)sp_grow((void **)state, *count, sizeof value) = value;
+    (*count)++;
+}
+
+/* Versions count minibatches; -1 stays what it is. */
+void sp_instr_shift(struct sp_instr *instr, int64_t minibatches)
+{
+    instr->minibatch += minibatches;
+    instr->version += instr->version >= 0 ? minibatches : 0;
+    instr->oldest += instr->oldest >= 0 ? minibatches : 0;
+}
+
+void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state, int *count)
+{
+    put(state, count, instr->kind);
+    put(state, count, instr->stage);
+    put(state, count, instr->minibatch - since);
+    put(state, count, instr->microbatch);
+    put(state, count, instr->version >= 0 ? instr->version - since : INT64_MIN);
+    put(state, count, instr->oldest >= 0 ? instr->oldest - since : INT64_MIN);
+    put(state, count, instr->channel);
+}
+
+void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **state, int *count)
+{
+    put(state, count, cursor->phase);
+    for (int s = 0; s < cursor->stage_count; s++) {
+        const struct sp_stage_program *program = &cursor->programs[s];
+        int64_t q = (since - program->phase->first_minibatch) * program->order.M;
+        put(state, count, program->k - 2 * q);
+        put(state, count, program->updates - since);
+        put(state, count, program->forwards - q);
+        put(state, count, program->backwards - q);
+        put(state, count, program->update_pending);
+        for (int64_t n = program->backwards; n < program->forwards; n++)
+            put(state, count, program->read[n % program->read_count] - since);
+    }
+    put(state, count, cursor->burst_count - cursor->burst_at);
+    for (int b = cursor->burst_at; b < cursor->burst_count; b++)
+        sp_instr_state(&cursor->burst[b], since, state, count);
+}
+
+int64_t sp_cursor_skippable(const struct sp_cursor *cursor)
+{
+    int64_t least = INT64_MAX;
+    if (cursor->plan->evaluate_every > 0 || cursor->gates)
+        return 0;
+    for (int s = 0; s < cursor->stage_count; s++) {
+        int64_t these = sp_stage_program_skippable(&cursor->programs[s], cursor->plan->in_flight[cursor->stages[s]],
+                                                   sp_plan_updates(cursor->plan));
+        least = these < least ? these : least;
+    }
+    return least;
+}
+
+void sp_cursor_skip(struct sp_cursor *cursor, int64_t minibatches)
+{
+    for (int s = 0; s < cursor->stage_count; s++)
+        sp_stage_program_skip(&cursor->programs[s], minibatches);
+    for (int b = cursor->burst_at; b < cursor->burst_count; b++)
+        sp_instr_shift(&cursor->burst[b], minibatches);
+}

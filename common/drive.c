@@ -48,6 +48,8 @@ sp_status sp_drive(const struct sp_plan *plan, const struct sp_engine *engine, v
         left -= status == SP_OK && ended;
     }
     while (status == SP_OK && left > 0) {
+        if (engine->between != NULL)
+            engine->between(self, cursors);
         int d = engine->next(self);
         if (d < 0) {
             status = SP_FAIL(err, SP_E_DEADLOCK, "%d of %d devices wait for ever", left, count);

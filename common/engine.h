@@ -25,6 +25,9 @@ struct sp_engine {
     /* The next device that rests no more, or -1 when no device ever will. NULL: `execute` never says PENDING. */
     int (*next)(void *self);
 
+    /* Optional. Called before each `next`, while all cursors stand still: the engine may look at them, and skip. */
+    void (*between)(void *self, struct sp_cursor *const *cursors);
+
     bool gates; /* it wants to see SP_INSTR_GATE */
 };
 

@@ -154,6 +154,18 @@ void sp_cursor_destroy(struct sp_cursor **cursor);
  * sp_cursor_next. */
 void sp_cursor_show_gates(struct sp_cursor *cursor);
 
+/*
+ * For engines that recognise a steady state. sp_cursor_state writes all that decides what comes next, relative to
+ * minibatch `since`, as numbers: two states that are equal lead to the same instructions, but for the minibatches
+ * between their `since`. Adds to the growing array *state, which the caller frees. sp_cursor_skippable says how many
+ * minibatches may be skipped in one go from here so that this stays true; 0 outside of the steady part of a phase.
+ */
+void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **state, int *count);
+int64_t sp_cursor_skippable(const struct sp_cursor *cursor);
+void sp_cursor_skip(struct sp_cursor *cursor, int64_t minibatches);
+void sp_instr_shift(struct sp_instr *instr, int64_t minibatches);
+void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state, int *count);
+
 /* Moves to the next instruction. False at the end, and then `*instr` is unchanged. Amortised O(log stages on the
  * device). */
 bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr);

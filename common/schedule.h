@@ -37,6 +37,10 @@ struct sp_schedule {
     /* Microbatches between F and the end of B at once, at most: the stash. Closed form. */
     int64_t (*in_flight)(const struct sp_order *order);
 
+    /* Where the order repeats itself: for k in [*from, *to) step k + 2M is step k, one minibatch and a fixed number of
+     * ticks later. */
+    void (*steady)(const struct sp_order *order, int64_t *from, int64_t *to);
+
     bool stashes_by_default; /* weights policy when the user gives none: stash (PipeDream) or latest */
 };
 

@@ -66,3 +66,32 @@ void sp_stage_program_advance(struct sp_stage_program *program)
         program->update_pending = step.q % program->order.M == program->order.M - 1;
     }
 }
+
+int64_t sp_stage_program_skippable(const struct sp_stage_program *program, int64_t in_flight, int64_t all_updates)
+{
+    int64_t from, to, M = program->order.M;
+    program->phase->schedule->steady(&program->order, &from, &to);
+    /* A first version, and a first minibatch in every slot, have no message before them; the last ones none behind. */
+    if (program->k < from || program->k > to || program->forwards < in_flight + M || program->updates < 3)
+        return 0;
+    int64_t by_order = (to - program->k) / (2 * M);
+    int64_t by_slots = (program->order.q_count - program->forwards - in_flight) / M - 2;
+    int64_t by_versions = all_updates - program->updates - 2;
+    int64_t least = by_order < by_slots ? by_order : by_slots;
+    least = by_versions < least ? by_versions : least;
+    return least > 0 ? least : 0;
+}
+
+void sp_stage_program_skip(struct sp_stage_program *program, int64_t minibatches)
+{
+    int64_t q = minibatches * program->order.M, count = program->read_count;
+    int64_t *read = sp_calloc((size_t)count, sizeof *read);
+    for (int64_t n = program->forwards > count ? program->forwards - count : 0; n < program->forwards; n++)
+        read[(n + q) % count] = program->read[n % count] + minibatches;
+    free(program->read);
+    program->read = read;
+    program->k += 2 * q;
+    program->updates += minibatches;
+    program->forwards += q;
+    program->backwards += q;
+}

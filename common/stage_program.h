@@ -35,4 +35,11 @@ void sp_stage_program_fini(struct sp_stage_program *program);
 bool sp_stage_program_peek(const struct sp_stage_program *program, struct sp_program_step *step);
 void sp_stage_program_advance(struct sp_stage_program *program);
 
+/* How many whole minibatches may be skipped from here: as many as leave the program, and all that the cursor adds to
+ * it, in its steady order. `in_flight` is the plan's. 0 when it is not there yet, or no more. */
+int64_t sp_stage_program_skippable(const struct sp_stage_program *program, int64_t in_flight, int64_t all_updates);
+
+/* Goes on where it would be `minibatches` later; at most as many as skippable says. */
+void sp_stage_program_skip(struct sp_stage_program *program, int64_t minibatches);
+
 #endif

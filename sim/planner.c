@@ -416,7 +416,7 @@ static sp_status simulated_s(const struct search *search, const struct sim_candi
     struct sim_result result = {0};
     sp_status status = prepare(search, c, minibatches, &plan, &cost);
     if (status == SP_OK)
-        status = sim_run(plan, cost, 0, &result, search->err);
+        status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, &result, search->err);
     *time_s = result.time_s;
     sim_result_fini(&result);
     sim_cost_destroy(&cost);

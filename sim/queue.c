@@ -13,12 +13,12 @@ void sim_queue_fini(struct sim_queue *queue)
 
 static bool before(const struct sim_event *a, const struct sim_event *b)
 {
-    return a->at_s < b->at_s || (a->at_s == b->at_s && a->number < b->number);
+    return a->at < b->at || (a->at == b->at && a->number < b->number);
 }
 
-void sim_queue_push(struct sim_queue *queue, double at_s, int device)
+void sim_queue_push(struct sim_queue *queue, int64_t at, int device)
 {
-    struct sim_event event = {at_s, queue->pushed++, device};
+    struct sim_event event = {at, queue->pushed++, device};
     sp_grow((void **)&queue->events, queue->count, sizeof event);
     int hole = queue->count++;
     while (hole > 0 && before(&event, &queue->events[(hole - 1) / 2])) {

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 struct sim_event {
-    double at_s;
+    int64_t at;
     uint64_t number; /* of insertion */
     int device;
 };
@@ -23,7 +23,7 @@ struct sim_queue {
 
 /* A zeroed struct is an empty queue. */
 void sim_queue_fini(struct sim_queue *queue);
-void sim_queue_push(struct sim_queue *queue, double at_s, int device);
+void sim_queue_push(struct sim_queue *queue, int64_t at, int device);
 
 /* False when empty. */
 bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event);

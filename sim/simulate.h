@@ -12,15 +12,21 @@
 #include "common/trace.h"
 #include "sim/cost.h"
 
+struct sim_config {
+    int64_t spans_per_lane; /* kept in the trace */
+    bool whole;             /* every minibatch is simulated; else a steady state is jumped over, with the same result */
+};
+
 struct sim_result {
     double time_s;  /* when the last instruction ends */
     int64_t events; /* handled */
     int64_t instructions;
+    int64_t jumped; /* minibatches that were not simulated one by one; events and instructions count them */
     struct sp_trace *trace;
 };
 
-/* Simulates `plan` to its end; `spans_per_lane` spans are kept. */
-sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, int64_t spans_per_lane,
+/* Simulates `plan` to its end. Memory does not depend on how many minibatches there are. */
+sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const struct sim_config *config,
                   struct sim_result *result, struct sp_error *err);
 void sim_result_fini(struct sim_result *result);
 

@@ -19,7 +19,7 @@ static double simulated_s(const struct sp_experiment *e, const struct sp_plan *p
     struct sim_result result;
     struct sp_error err = {0};
     assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
-    assert_int_equal(sim_run(plan, cost, 0, &result, &err), SP_OK);
+    assert_int_equal(sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, &result, &err), SP_OK);
     double time_s = result.time_s;
     sim_result_fini(&result);
     sim_cost_destroy(&cost);

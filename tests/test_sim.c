@@ -83,7 +83,7 @@ static struct sim_result run(const struct sp_plan *plan, const struct sim_cost *
 {
     struct sim_result result;
     struct sp_error err = {0};
-    if (sim_run(plan, cost, 10000, &result, &err) != SP_OK)
+    if (sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 10000}, &result, &err) != SP_OK)
         fail_msg("%s", err.text);
     return result;
 }
@@ -121,7 +121,7 @@ static void events_of_one_time_come_out_as_they_went_in(void **state)
     int last = -1;
     for (int k = 0; k < TIMES * EACH; k++) {
         assert_true(sim_queue_pop(&queue, &event));
-        assert_true(event.at_s == (double)(k / EACH));
+        assert_true(event.at == k / EACH);
         if (k % EACH != 0)
             assert_true(event.device > last);
         last = event.device;
@@ -140,12 +140,12 @@ static void the_queue_is_a_stable_sort(void **state)
     int count = 0;
     for (int k = 0; k < STEPS; k++) {
         if (count < MOST && below(2)) {
-            held[count++] = (struct sim_event){.at_s = below(5), .device = k};
-            sim_queue_push(&queue, held[count - 1].at_s, k);
+            held[count++] = (struct sim_event){.at = below(5), .device = k};
+            sim_queue_push(&queue, held[count - 1].at, k);
         } else if (count > 0) {
             int first = 0; /* `held` stays in order of insertion */
             for (int h = 1; h < count; h++)
-                first = held[h].at_s < held[first].at_s ? h : first;
+                first = held[h].at < held[first].at ? h : first;
             assert_true(sim_queue_pop(&queue, &event));
             assert_int_equal(event.device, held[first].device);
             memmove(&held[first], &held[first + 1], (size_t)(--count - first) * sizeof held[0]);
@@ -597,7 +597,7 @@ static void copies_that_block_hold_up_both_devices(void **state)
         cost->channels[c].latency_s = 0.5;
         cost->channels[c].device_s = 0.25;
     }
-    assert_int_equal(sim_run(plan, cost, 0, &result, &err), SP_OK);
+    assert_int_equal(sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, &result, &err), SP_OK);
     assert_float_equal(result.time_s, 8, 1e-12);
     sim_result_fini(&result);
     sim_cost_destroy(&cost);

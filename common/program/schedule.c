@@ -93,7 +93,7 @@ static sp_status print_picture(const struct program *program, const struct sp_pl
 {
     struct sim_cost *cost = unit_cost(plan);
     struct sim_result result;
-    sp_status status = sim_run(plan, cost, 100000, &result, err);
+    sp_status status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 100000}, &result, err);
     sim_cost_destroy(&cost);
     if (status != SP_OK)
         return status;

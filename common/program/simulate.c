@@ -12,7 +12,7 @@ static sp_status simulate(const struct sp_experiment *experiment, const struct s
 {
     struct sim_cost *cost;
     SP_TRY(sim_cost_create(experiment, plan, memory, &cost, err));
-    sp_status status = sim_run(plan, cost, spans, result, err);
+    sp_status status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = spans}, result, err);
     sim_cost_destroy(&cost);
     return status;
 }

@@ -18,9 +18,16 @@ static int64_t in_flight(const struct sp_order *order)
     return order->M;
 }
 
+static void steady(const struct sp_order *order, int64_t *from, int64_t *to)
+{
+    *from = 0;
+    *to = 2 * (order->q_count - order->M);
+}
+
 const struct sp_schedule sp_schedule_gpipe = {
     .name = "gpipe",
     .help = "all microbatches forward, then all backward, update, flush; never stale",
     .step = step,
     .in_flight = in_flight,
+    .steady = steady,
 };

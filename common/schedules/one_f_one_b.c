@@ -54,11 +54,26 @@ static int64_t async_in_flight(const struct sp_order *order)
     return run_in_flight(order->P, order->stage, order->q_count);
 }
 
+static void flush_steady(const struct sp_order *order, int64_t *from, int64_t *to)
+{
+    *from = 0;
+    *to = 2 * (order->q_count - order->M);
+}
+
+/* Within the pairs, and past the first forwards, whose ticks are closer. */
+static void async_steady(const struct sp_order *order, int64_t *from, int64_t *to)
+{
+    int64_t warm = run_in_flight(order->P, order->stage, order->q_count);
+    *from = warm;
+    *to = 2 * order->q_count - warm - 2 * order->M;
+}
+
 const struct sp_schedule sp_schedule_1f1b = {
     .name = "1f1b",
     .help = "one forward, one backward within each minibatch, update, flush; never stale, small stash",
     .step = flush_step,
     .in_flight = flush_in_flight,
+    .steady = flush_steady,
 };
 
 const struct sp_schedule sp_schedule_1f1b_async = {
@@ -66,5 +81,6 @@ const struct sp_schedule sp_schedule_1f1b_async = {
     .help = "one forward, one backward without end (PipeDream); D = P-1-i",
     .step = async_step,
     .in_flight = async_in_flight,
+    .steady = async_steady,
     .stashes_by_default = true,
 };

@@ -17,9 +17,16 @@ static int64_t in_flight(const struct sp_order *order)
     return 1;
 }
 
+static void steady(const struct sp_order *order, int64_t *from, int64_t *to)
+{
+    *from = 0;
+    *to = 2 * (order->q_count - order->M);
+}
+
 const struct sp_schedule sp_schedule_sequential = {
     .name = "sequential",
     .help = "one minibatch at a time through all stages and back; never stale",
     .step = step,
     .in_flight = in_flight,
+    .steady = steady,
 };

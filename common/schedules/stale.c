@@ -34,9 +34,17 @@ static int64_t in_flight(const struct sp_order *order)
     return delay(order) + 1 < order->q_count ? delay(order) + 1 : order->q_count;
 }
 
+static void steady(const struct sp_order *order, int64_t *from, int64_t *to)
+{
+    int64_t alone = delay(order) < order->q_count ? delay(order) : order->q_count;
+    *from = alone;
+    *to = 2 * order->q_count - alone - 2 * order->M;
+}
+
 const struct sp_schedule sp_schedule_stale = {
     .name = "stale",
     .help = "the paper's pipeline: a forward and a backward each cycle, update at once; D = 2(P-1-i)",
     .step = step,
     .in_flight = in_flight,
+    .steady = steady,
 };

@@ -23,7 +23,7 @@ static sp_status measure(const struct sp_plan *plan, const struct sim_cost *cost
     struct sim_result result = {0};
     for (int run = 0; run < RUNS; run++) {
         double start_s = now_s();
-        SP_TRY(sim_run(plan, cost, 0, &result, err));
+        SP_TRY(sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, &result, err));
         double run_s = now_s() - start_s;
         best_s = run_s < best_s ? run_s : best_s;
         sim_result_fini(&result);

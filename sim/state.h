@@ -1,0 +1,71 @@
+/*
+ * state.h - what the simulator knows while it runs; shared by the engine (simulate.c) and the one that jumps
+ * (steady.c).
+ */
+#ifndef SIM_STATE_H
+#define SIM_STATE_H
+
+#include "common/engine.h"
+#include "common/trace.h"
+#include "sim/clock.h"
+#include "sim/cost.h"
+#include "sim/queue.h"
+
+/* Costs of a phase in ticks, of one microbatch's instruction. */
+struct sim_stage_ticks {
+    int64_t forward, backward, update, evaluate;
+};
+struct sim_channel_ticks {
+    int64_t latency, busy, handling; /* handling: of the device that posts or takes */
+};
+
+/* Messages posted and not yet taken. */
+struct sim_channel {
+    int64_t *arrivals; /* ring of `capacity`, a power of two */
+    int64_t taken, posted;
+    int64_t capacity;
+    int64_t last_arrival; /* first in, first out, even if a later message is smaller */
+    int lane;             /* of the trace */
+    int bus;
+    bool awaited; /* the receiver rests in RECV number `taken` */
+    int64_t awaited_since;
+    struct sp_instr awaited_by;
+};
+
+/* As sp_lane_total. */
+struct sim_lane_ticks {
+    sim_long ticks[SP_SPAN_KIND_COUNT], wait[SP_PAYLOAD_COUNT];
+    sim_long count[SP_SPAN_KIND_COUNT];
+};
+
+/* Counters, all of which only grow. */
+struct sim_totals {
+    sim_long time; /* ticks before the clock's zero */
+    sim_long events, instructions;
+};
+
+struct sim_snapshot;
+
+struct sim {
+    const struct sp_plan *plan;
+    struct sim_queue queue;
+    int64_t now, end;                   /* ticks since `totals.time` */
+    struct sim_stage_ticks *stages;     /* [phase * stage_count + stage] */
+    struct sim_channel_ticks *messages; /* [phase * channel_count + channel] */
+    struct sim_channel *channels;
+    int64_t *bus_free;
+    int bus_count;
+    struct sp_trace *trace;
+    struct sim_lane_ticks *lanes;
+    struct sim_totals totals;
+    bool jumps;
+    int64_t updated; /* the minibatch that stage 0 has just been updated with; -1: none since `between` looked */
+    struct sim_snapshot *snapshot;
+    int64_t jumped; /* minibatches */
+};
+
+/* When stage 0 was updated: compares with the state some minibatches ago, and jumps when it is the same (steady.c). */
+void sim_between(void *self, struct sp_cursor *const *cursors);
+void sim_snapshot_destroy(struct sim_snapshot **snapshot);
+
+#endif

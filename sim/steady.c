@@ -1,0 +1,226 @@
+/*
+ * steady.c - recognises the steady state and jumps over it.
+ *
+ * The state is everything that decides what happens next: cursors, the queue in its order, messages under way, buses;
+ * with times relative to now and minibatches to the one that stage 0 was just updated with. It is written down when
+ * stage 0's 8th, 16th, 32nd … update is done and compared after the updates that follow. If p minibatches later it is
+ * the same, all goes on as it did, as long as the schedules keep their order: so n minibatches, a multiple of p, are
+ * skipped by moving the cursors and adding what p minibatches added n / p times. The clock itself need not move.
+ * Nothing is approximated.
+ */
+#include "common/alloc.h"
+#include "sim/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST = 8, COMPARISONS = 24 };
+
+struct sim_snapshot {
+    int64_t minibatch; /* 0: none taken */
+    int64_t next;      /* when it is to be taken, in minibatches */
+    int64_t *state;
+    int count;
+    int64_t now;
+    struct sim_totals totals;
+    struct sim_lane_ticks *lanes;
+};
+
+void sim_snapshot_destroy(struct sim_snapshot **snapshot)
+{
+    if (*snapshot == NULL)
+        return;
+    free((*snapshot)->state);
+    free((*snapshot)->lanes);
+    free(*snapshot);
+    *snapshot = NULL;
+}
+
+static void put(int64_t **state, int *count, int64_t value)
+{
+    *(int64_t *)sp_grow((void **)state, *count, sizeof value) = value;
+    (*count)++;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct sim_event *x = a, *y = b;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->number < y->number ? -1 : 1;
+}
+
+static void put_queue(const struct sim *sim, int64_t **state, int *count)
+{
+    size_t bytes = (size_t)sim->queue.count * sizeof(struct sim_event);
+    struct sim_event *events = sp_alloc(bytes + 1);
+    if (bytes > 0)
+        memcpy(events, sim->queue.events, bytes);
+    qsort(events, (size_t)sim->queue.count, sizeof *events, by_order);
+    put(state, count, sim->queue.count);
+    for (int e = 0; e < sim->queue.count; e++) {
+        put(state, count, events[e].at - sim->now);
+        put(state, count, events[e].device);
+    }
+    free(events);
+}
+
+/* Times that are over make no difference: they count as now. */
+static int64_t since_now(const struct sim *sim, int64_t at)
+{
+    return at > sim->now ? at - sim->now : 0;
+}
+
+static void put_channels(const struct sim *sim, int64_t since, int64_t **state, int *count)
+{
+    for (int c = 0; c < sim->plan->channel_count; c++) {
+        const struct sim_channel *channel = &sim->channels[c];
+        put(state, count, channel->posted - channel->taken);
+        for (int64_t k = channel->taken; k < channel->posted; k++)
+            put(state, count, since_now(sim, channel->arrivals[k & (channel->capacity - 1)]));
+        put(state, count, since_now(sim, channel->last_arrival));
+        put(state, count, channel->awaited ? sim->now - channel->awaited_since : -1);
+        if (channel->awaited)
+            sp_instr_state(&channel->awaited_by, since, state, count);
+    }
+    for (int b = 0; b < sim->bus_count; b++)
+        put(state, count, since_now(sim, sim->bus_free[b]));
+}
+
+static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *cursors, int64_t since, int *count)
+{
+    int64_t *state = NULL;
+    *count = 0;
+    for (int d = 0; d < sim->plan->device_count; d++)
+        sp_cursor_state(cursors[d], since, &state, count);
+    put_queue(sim, &state, count);
+    put_channels(sim, since, &state, count);
+    return state;
+}
+
+/* Minibatches that all devices can skip; 0 when one is not in its steady order. */
+static int64_t skippable(const struct sim *sim, struct sp_cursor *const *cursors)
+{
+    int64_t least = INT64_MAX;
+    for (int d = 0; d < sim->plan->device_count && least > 0; d++) {
+        int64_t these = sp_cursor_skippable(cursors[d]);
+        least = these < least ? these : least;
+    }
+    return least;
+}
+
+static void take_snapshot(struct sim *sim, struct sp_cursor *const *cursors, int64_t minibatch)
+{
+    struct sim_snapshot *snapshot = sim->snapshot;
+    size_t bytes = (size_t)sim->trace->lane_count * sizeof *sim->lanes;
+    free(snapshot->state);
+    snapshot->state = write_state(sim, cursors, minibatch, &snapshot->count);
+    snapshot->minibatch = minibatch;
+    snapshot->next = 2 * minibatch;
+    snapshot->now = sim->now;
+    snapshot->totals = sim->totals;
+    snapshot->lanes = sp_realloc(snapshot->lanes, bytes);
+    memcpy(snapshot->lanes, sim->lanes, bytes);
+}
+
+/* Whether a jump loses no span that would be kept. */
+static bool trace_is_full(const struct sim *sim)
+{
+    for (int l = 0; l < sim->trace->lane_count; l++) {
+        const struct sp_lane *lane = &sim->trace->lanes[l];
+        for (int k = 0; k < SP_SPAN_KIND_COUNT && lane->count < lane->capacity; k++)
+            if (sim->lanes[l].count[k] != sim->snapshot->lanes[l].count[k])
+                return false;
+    }
+    return true;
+}
+
+/* Adds `times` over what was added to `now` since `then`: sums of the same kind, one after the other. */
+static void repeat(sim_long *now, const sim_long *then, size_t bytes, sim_long times)
+{
+    for (size_t i = 0; i < bytes / sizeof *now; i++)
+        now[i] += times * (now[i] - then[i]);
+}
+
+static void jump(struct sim *sim, struct sp_cursor *const *cursors, int64_t period, int64_t minibatches)
+{
+    struct sim_snapshot *snapshot = sim->snapshot;
+    sim_long times = minibatches / period;
+    sim_long elapsed = sim->totals.time + sim->now - snapshot->totals.time - snapshot->now;
+    sim->totals.time += times * elapsed;
+    repeat(&sim->totals.events, &snapshot->totals.events, sizeof(sim_long), times);
+    repeat(&sim->totals.instructions, &snapshot->totals.instructions, sizeof(sim_long), times);
+    repeat((sim_long *)sim->lanes, (const sim_long *)snapshot->lanes,
+           (size_t)sim->trace->lane_count * sizeof *sim->lanes, times);
+    for (int d = 0; d < sim->plan->device_count; d++)
+        sp_cursor_skip(cursors[d], minibatches);
+    for (int c = 0; c < sim->plan->channel_count; c++)
+        if (sim->channels[c].awaited)
+            sp_instr_shift(&sim->channels[c].awaited_by, minibatches);
+    sim->jumped += minibatches;
+    snapshot->minibatch = 0;
+    snapshot->next = INT64_MAX; /* one jump a phase: it went to the end of the steady part */
+}
+
+static void compare(struct sim *sim, struct sp_cursor *const *cursors, int64_t minibatch)
+{
+    struct sim_snapshot *snapshot = sim->snapshot;
+    int64_t period = minibatch - snapshot->minibatch, most = skippable(sim, cursors) / period * period;
+    int count;
+    if (most == 0 || !trace_is_full(sim))
+        return;
+    int64_t *state = write_state(sim, cursors, minibatch, &count);
+    bool same = count == snapshot->count && memcmp(state, snapshot->state, (size_t)count * sizeof *state) == 0;
+    free(state);
+    if (same)
+        jump(sim, cursors, period, most);
+}
+
+/* Times are kept small: long before 2^63 ticks the clock starts again. */
+static void rebase(struct sim *sim)
+{
+    int64_t by = sim->now;
+    sim->totals.time += by;
+    sim->now -= by;
+    sim->end -= by;
+    for (int e = 0; e < sim->queue.count; e++)
+        sim->queue.events[e].at -= by;
+    for (int b = 0; b < sim->bus_count; b++)
+        sim->bus_free[b] -= by;
+    for (int c = 0; c < sim->plan->channel_count; c++) {
+        struct sim_channel *channel = &sim->channels[c];
+        for (int64_t k = channel->taken; k < channel->posted; k++)
+            channel->arrivals[k & (channel->capacity - 1)] -= by;
+        channel->last_arrival -= by;
+        channel->awaited_since -= by;
+    }
+}
+
+void sim_between(void *self, struct sp_cursor *const *cursors)
+{
+    struct sim *sim = self;
+    if (sim->updated < 0)
+        return;
+    int64_t minibatch = sim->updated + 1; /* updates of stage 0 so far */
+    sim->updated = -1;
+    if (sim->now > INT64_MAX / 4)
+        rebase(sim);
+    if (!sim->jumps)
+        return;
+    if (sim->snapshot == NULL) {
+        sim->snapshot = sp_calloc(1, sizeof *sim->snapshot);
+        sim->snapshot->next = FIRST;
+    }
+    struct sim_snapshot *snapshot = sim->snapshot;
+    for (int p = 1; p < sim->plan->phase_count; p++)
+        if (minibatch == sim->plan->phases[p].first_minibatch + FIRST)
+            snapshot->next = minibatch;
+    if (minibatch >= snapshot->next) {
+        if (skippable(sim, cursors) > 0)
+            take_snapshot(sim, cursors, minibatch);
+        else
+            snapshot->next = minibatch + minibatch / 8;
+    } else if (snapshot->minibatch > 0 && minibatch - snapshot->minibatch <= COMPARISONS) {
+        compare(sim, cursors, minibatch);
+    }
+}
