@@ -184,31 +184,29 @@ static void emit_update(struct sp_cursor *cursor, const struct sp_instr *u)
         message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
 }
 
-static void emit_step(struct sp_cursor *cursor, int s)
+/* The next step of the s-th stage here, as `earliest` gave it. */
+static void emit_step(struct sp_cursor *cursor, int s, const struct sp_program_step *step)
 {
     struct sp_stage_program *program = &cursor->programs[s];
-    struct sp_program_step step;
-    bool more = sp_stage_program_peek(program, &step);
-    SP_ASSERT(more, "stage %d", cursor->stages[s]);
     sp_stage_program_advance(program);
     const struct sp_phase *phase = program->phase;
     const struct sp_stage *stage = &cursor->plan->stages[cursor->stages[s]];
     struct sp_instr instr = {
-        .kind = step.kind,
+        .kind = step->kind,
         .stage = cursor->stages[s],
-        .minibatch = phase->first_minibatch + step.q / phase->microbatches,
-        .microbatch = (int)(step.q % phase->microbatches),
-        .version = step.version,
-        .oldest = step.oldest,
+        .minibatch = phase->first_minibatch + step->q / phase->microbatches,
+        .microbatch = (int)(step->q % phase->microbatches),
+        .version = step->version,
+        .oldest = step->oldest,
         .channel = -1,
         .phase = cursor->phase,
     };
-    if (step.kind == SP_INSTR_UPDATE) {
+    if (step->kind == SP_INSTR_UPDATE) {
         emit_update(cursor, &instr);
-    } else if (step.kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
-        emit_forward(cursor, &instr, step.q);
-    } else if (step.kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
-        emit_backward(cursor, &instr, step.q, program->order.q_count);
+    } else if (step->kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
+        emit_forward(cursor, &instr, step->q);
+    } else if (step->kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
+        emit_backward(cursor, &instr, step->q, program->order.q_count);
     }
 }
 
@@ -268,15 +266,15 @@ static void emit_gate(struct sp_cursor *cursor)
     find_gate(cursor);
 }
 
-/* The stage whose step has the earliest tick, the first of equals; -1 when the phase is over here. */
-static int earliest(const struct sp_cursor *cursor, int64_t *tick)
+/* The stage whose step has the earliest tick, the first of equals, and that step; -1 when the phase is over here. */
+static int earliest(const struct sp_cursor *cursor, struct sp_program_step *step)
 {
     int best = -1;
     for (int s = 0; s < cursor->stage_count; s++) {
-        struct sp_program_step step;
-        if (sp_stage_program_peek(&cursor->programs[s], &step) && (best < 0 || step.tick < *tick)) {
+        struct sp_program_step other;
+        if (sp_stage_program_peek(&cursor->programs[s], &other) && (best < 0 || other.tick < step->tick)) {
             best = s;
-            *tick = step.tick;
+            *step = other;
         }
     }
     return best;
@@ -297,8 +295,9 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
 {
     while (cursor->burst_at == cursor->burst_count) {
         cursor->burst_at = cursor->burst_count = 0;
-        int64_t tick = 0;
-        int s = earliest(cursor, &tick);
+        struct sp_program_step step = {.tick = 0};
+        int s = earliest(cursor, &step);
+        int64_t tick = step.tick;
         if (cursor->evaluate_left > 0) {
             emit_evaluation(cursor);
         } else if (is_due(cursor->evaluate_tick, s, tick) && !is_earlier(cursor->gate_tick, cursor->evaluate_tick)) {
@@ -306,7 +305,7 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
         } else if (is_due(cursor->gate_tick, s, tick)) {
             emit_gate(cursor);
         } else if (s >= 0) {
-            emit_step(cursor, s);
+            emit_step(cursor, s, &step);
         } else if (cursor->phase + 1 < cursor->plan->phase_count) {
             cursor->phase++;
             open_phase(cursor);
