@@ -4,7 +4,7 @@ B := build$(if $(SAN),-$(SAN))
 CC ?= cc
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes
-PACKAGES := yaml-0.1 jansson zlib
+PACKAGES := yaml-0.1 jansson zlib gsl
 comma := ,
 FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
     $(if $(SAN),-fsanitize=$(if $(filter address,$(SAN)),address$(comma)undefined,$(SAN)) -fno-omit-frame-pointer -DSP_DEBUG=1)
@@ -62,7 +62,7 @@ $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Debian packages, only what is missing; as root or through sudo.
-DEBS := gcc make curl pkg-config libyaml-dev libjansson-dev zlib1g-dev libdnnl-dev libcmocka-dev gnuplot-nox \
+DEBS := gcc make curl pkg-config libyaml-dev libjansson-dev zlib1g-dev libdnnl-dev libgsl-dev libcmocka-dev gnuplot-nox \
     dataset-fashion-mnist
 deps:
 	@missing=$$(for p in $(DEBS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

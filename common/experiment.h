@@ -80,7 +80,9 @@ struct sp_experiment {
         int keep;
     } checkpoint;
     struct {
-        char *model;                   /* analytic, table, import */
+        char *model;                   /* analytic, table, profile, import */
+        char *file;                    /* profile: the cost file; NULL: none */
+        bool force;                    /* profile: of another machine too */
         char *device;                  /* analytic: auto, a name in experiments/devices, or a path */
         struct sp_stage_times *stages; /* table */
         int stage_count;

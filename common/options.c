@@ -77,9 +77,11 @@ const struct sp_option sp_options[] = {
     {"checkpoint.epochs", INT64(checkpoint.epochs, 0, 1e6), "0", "epochs between checkpoints; 0: none by epochs", NULL,
      NULL},
     {"checkpoint.keep", INT(checkpoint.keep, 1, 1e6), "2", "checkpoints kept, the newest", NULL, NULL},
-    {"cost.model", TEXT(cost.model, "analytic, table, import"), "analytic", "where simulated times come from", NULL,
-     NULL},
+    {"cost.model", TEXT(cost.model, "analytic, table, profile, import"), "analytic", "where simulated times come from",
+     NULL, NULL},
     {"cost.device", TEXT(cost.device, NULL), "auto", "analytic: a name in experiments/devices or a file", NULL, NULL},
+    {"cost.file", TEXT(cost.file, NULL), NULL, "profile: what `stalepipe profile` wrote", NULL, NULL},
+    {"cost.force", BOOL(cost.force), "false", "profile: use it on another machine or with other settings", NULL, NULL},
     {"cost.stages", OTHER, NULL, "table: [{forward: s, backward: s}, ...] per minibatch", sp_read_cost_stages,
      sp_write_cost_stages},
     {"cost.update", REAL(cost.update_s, 0, most), "0", "table: seconds of an update", NULL, NULL},
@@ -230,7 +232,8 @@ void sp_option_write(const struct sp_option *option, const struct sp_experiment 
         fputs(*(const bool *)value ? "true" : "false", out);
         break;
     case SP_OPTION_TEXT:
-        sp_write_text(*(char *const *)value, out);
+        if (*(char *const *)value != NULL)
+            sp_write_text(*(char *const *)value, out);
         break;
     default:
         if (option->write != NULL)

@@ -8,6 +8,7 @@
 const struct sim_cost_kind sim_cost_kinds[] = {
     {"analytic", "a roofline over operations and bytes, with constants of a device", sim_cost_analytic},
     {"table", "seconds given in the experiment", sim_cost_table},
+    {"profile", "seconds measured on this machine by `stalepipe profile`", sim_cost_profile},
     {"import", "seconds that came with a measured network", sim_cost_import},
     {NULL, NULL, NULL},
 };
@@ -32,6 +33,7 @@ void sim_cost_destroy(struct sim_cost **cost)
     for (int b = 0; (*cost)->bus_names != NULL && b < (*cost)->bus_count; b++)
         free((*cost)->bus_names[b]);
     free((*cost)->bus_names);
+    free((*cost)->note);
     free((*cost)->stages);
     free((*cost)->channels);
     free(*cost);

@@ -30,10 +30,11 @@ struct sim_cost {
     struct sim_channel_cost *channels; /* [channel] */
     double handoff_s;                  /* time a device spends to post or take a message */
     char **bus_names;
+    char *note; /* what the user should know of these costs (extrapolated, say); NULL: nothing */
 };
 
 struct sim_cost_kind {
-    const char *name; /* "analytic", "table", "import" */
+    const char *name; /* "analytic", "table", "profile", "import" */
     const char *help;
     sp_status (*fill)(const struct sp_experiment *experiment, const struct sp_plan *plan,
                       const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);

@@ -22,6 +22,7 @@ static const struct {
     {"show", "EXP", "the network layer by layer, the stages, what crosses each cut", program_show},
     {"schedule", "EXP", "instructions per device, staleness and memory by analysis alone", program_schedule},
     {"sim", "EXP", "simulate", program_sim},
+    {"profile", "EXP", "measure the network's layers on this machine; write a cost file", program_profile},
     {"plan", "EXP", "search cuts, placement and schedule for an objective", program_plan},
     {"train", "EXP", "train for real", program_do_train},
     {"compare", "EXP", "simulate and train, side by side", program_compare},

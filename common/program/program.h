@@ -128,6 +128,7 @@ sp_status program_show(const struct program *program, struct sp_error *err);
 sp_status program_schedule(const struct program *program, struct sp_error *err);
 sp_status program_sim(const struct program *program, struct sp_error *err);
 sp_status program_do_train(const struct program *program, struct sp_error *err);
+sp_status program_profile(const struct program *program, struct sp_error *err);
 sp_status program_plan(const struct program *program, struct sp_error *err);
 sp_status program_compare(const struct program *program, struct sp_error *err);
 sp_status program_data(const struct program *program, struct sp_error *err);

@@ -12,6 +12,9 @@ sp_status sim_cost_table(const struct sp_experiment *experiment, const struct sp
 sp_status sim_cost_import(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 
+sp_status sim_cost_profile(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
+
 /* Adds a bus, on which messages follow each other; returns its number. */
 int sim_cost_add_bus(struct sim_cost *cost, const char *name);
 
