@@ -37,6 +37,7 @@ struct reader {
     struct node *nodes;
     int count;
     int line;
+    bool is_csv;
 };
 
 static sp_status wrong(const struct reader *reader, const char *what, const char *found)
@@ -323,7 +324,7 @@ static sp_status check(struct reader *reader, struct sp_mark mark, int *order, i
         return sp_reject(reader->err, mark, "profile: \"%s\" has no layers", reader->path);
     if (!sort_nodes(reader, order))
         return sp_reject(reader->err, mark, "profile: the graph of \"%s\" has a cycle", reader->path);
-    int inferred = infer_batch(input_bytes);
+    int inferred = reader->is_csv ? 0 : infer_batch(input_bytes);
     *batch = inferred > 0 ? inferred : *batch;
     for (int n = 0; n < reader->count; n++) {
         reader->line = reader->nodes[n].line;
@@ -368,8 +369,8 @@ sp_status sp_network_profile(const char *path, struct sp_mark mark, int batch, s
     char *text;
     size_t size, length = strlen(path);
     SP_TRY(sp_file_read(path, largest_file, &mark, &text, &size, err));
-    bool is_csv = length > 4 && strcmp(path + length - 4, ".csv") == 0;
-    sp_status status = is_csv ? read_csv(&reader, text) : read_pipedream(&reader, text);
+    reader.is_csv = length > 4 && strcmp(path + length - 4, ".csv") == 0;
+    sp_status status = reader.is_csv ? read_csv(&reader, text) : read_pipedream(&reader, text);
     int *order = sp_calloc((size_t)reader.count + 1, sizeof *order);
     if (status == SP_OK)
         status = check(&reader, mark, order, &batch);
