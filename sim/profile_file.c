@@ -19,10 +19,6 @@ static const struct sp_field machine_fields[] = {
     AT("threads", threads, SP_FIELD_INT, 1, 1024),
     AT("convolution", convolution, SP_FIELD_TEXT, 0, 0),
 };
-static const struct sp_field whole_fields[] = {
-    AT("forward", whole_forward, SP_FIELD_DOUBLE, 1e-3, 1e3),
-    AT("backward", whole_backward, SP_FIELD_DOUBLE, 1e-3, 1e3),
-};
 static const struct sp_field contention_fields[] = {
     AT("forward", contention_forward, SP_FIELD_DOUBLE, 1e-3, 1e3),
     AT("backward", contention_backward, SP_FIELD_DOUBLE, 1e-3, 1e3),
@@ -97,12 +93,11 @@ static sp_status read_entries(const struct sp_yaml *root, struct sim_profile *ou
 
 static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
 {
-    static const char *const others[] = {"machine", "whole", "contention", "measured", NULL};
+    static const char *const others[] = {"machine", "contention", "measured", NULL};
     sp_status parts[] = {
         sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err),
         root->kind != SP_YAML_MAP ? SP_E_INPUT
                                   : read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
-        root->kind != SP_YAML_MAP ? SP_E_INPUT : read_map(root, "whole", whole_fields, COUNT(whole_fields), out, err),
         root->kind != SP_YAML_MAP ? SP_E_INPUT
                                   : read_map(root, "contention", contention_fields, COUNT(contention_fields), out, err),
         root->kind != SP_YAML_MAP ? SP_E_INPUT : read_entries(root, out, err),
@@ -139,12 +134,11 @@ sp_status sim_profile_write(const struct sim_profile *p, const char *path, struc
         "...}.\n"
         "machine: {cpu: \"%s\", cores: %d, backend: %s, threads: %d, convolution: %s}\n"
         "network: \"%s\"\n"
-        "# measured over the sum of groups: the network in one stage; stages while the other device works\n"
-        "whole: {forward: %.4f, backward: %.4f}\n"
+        "# how many times as long stages take while another device works\n"
         "contention: {forward: %.4f, backward: %.4f}\n"
         "measured:   # group: a weight layer and what follows it, counted as in pipeline.cuts\n",
-        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->network, p->whole_forward, p->whole_backward,
-        p->contention_forward, p->contention_backward);
+        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->network, p->contention_forward,
+        p->contention_backward);
     for (int e = 0; e < p->count; e++) {
         const struct sim_profile_entry *m = &p->entries[e];
         fprintf(file.stream, "- {batch: %d, group: %d, forward: %.4e, backward: %.4e, update: %.4e, spread: %.4f}\n",

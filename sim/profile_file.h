@@ -2,7 +2,8 @@
  * profile_file.h - a cost file: what `stalepipe profile` measured of a network on a machine.
  *
  * YAML. Times are seconds of a microbatch of `batch` samples: the median, and `spread`, the median deviation from it of
- * forward and backward together, relative. A group is a weight layer with what follows it, counted as in the PPV.
+ * forward and backward together, relative; layers are scaled so that they add up to what the whole network took at
+ * once. A group is a weight layer with what follows it, counted as in the PPV.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
@@ -22,9 +23,8 @@ struct sim_profile {
     char *backend, *convolution;
     int threads;
     char *network;
-    /* Measured over predicted by the sum of groups: of the network as one stage, and of stages while the other device
-     * works too. */
-    double whole_forward, whole_backward, contention_forward, contention_backward;
+    /* How much longer stages take while the other device works too. */
+    double contention_forward, contention_backward;
     struct sim_profile_entry *entries;
     int count;
 };

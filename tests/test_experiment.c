@@ -184,7 +184,7 @@ static const struct wrong wrong_to_read[] = {
     {"devices: {backend: gpu}\n", 1, 20, "devices.backend: no \"gpu\""},
     {"devices: {count: -1}\n", 1, 18, "devices.count: -1 is out of range"},
     {"devices: {threads: 0}\n", 1, 20, "devices.threads: 0 is out of range"},
-    {"cost: {model: profile}\n", 1, 15, "cost.model: no \"profile\"; legal: analytic, table"},
+    {"cost: {model: measured}\n", 1, 15, "cost.model: no \"measured\"; legal: analytic, table, profile, import"},
     {"cost: {model: tabel}\n", 1, 15, "cost.model: no \"tabel\"; did you mean \"table\"?"},
     {"cost: {stages: 1}\n", 1, 16, "cost.stages: expected a list of"},
     {"cost: {stages: [{forward: 1}]}\n", 1, 17, "\"backward\""},

@@ -39,8 +39,6 @@ static void write_lines(const char *cpu, const char *network)
                                   .convolution = "auto",
                                   .threads = 1,
                                   .network = (char *)network,
-                                  .whole_forward = 0.9,
-                                  .whole_backward = 1.1,
                                   .contention_forward = 1.2,
                                   .contention_backward = 1.5,
                                   .count = 10};
@@ -101,7 +99,7 @@ static void what_is_written_reads_back(void **state)
     sim_profile_fini(&profile);
 }
 
-/* Cut after layer 2, 128 samples: F of the first stage (1 + 2) ms + 2 * 1.28 ms, times 0.9 (whole) and 1.2 (together).
+/* Cut after layer 2, 128 samples: F of the first stage (1 + 2) ms + 2 * 1.28 ms, times 1.2 (together).
  */
 static void stages_cost_the_corrected_sum_of_their_layers(void **state)
 {
@@ -111,14 +109,14 @@ static void stages_cost_the_corrected_sum_of_their_layers(void **state)
     struct sp_error err = {0};
     write_lines(NULL, "lenet5");
     assert_int_equal(cost_of(more, 2, &cost, &err), SP_OK);
-    assert_float_equal(cost->stages[0].forward_s, (3e-3 + 2.56e-3) * 0.9 * 1.2, 1e-9);
-    assert_float_equal(cost->stages[1].backward_s, 2 * (12e-3 + 3.84e-3) * 1.1 * 1.5, 1e-9);
+    assert_float_equal(cost->stages[0].forward_s, (3e-3 + 2.56e-3) * 1.2, 1e-9);
+    assert_float_equal(cost->stages[1].backward_s, 2 * (12e-3 + 3.84e-3) * 1.5, 1e-9);
     assert_float_equal(cost->stages[1].update_s, 3e-4, 1e-12);
     assert_null(cost->note);
     sim_cost_destroy(&cost);
     more[1] = "pipeline.schedule=sequential"; /* one device works at a time: nobody is slowed */
     assert_int_equal(cost_of(more, 2, &cost, &err), SP_OK);
-    assert_float_equal(cost->stages[0].forward_s, (3e-3 + 2.56e-3) * 0.9, 1e-9);
+    assert_float_equal(cost->stages[0].forward_s, (3e-3 + 2.56e-3), 1e-9);
     sim_cost_destroy(&cost);
 }
 
@@ -133,7 +131,7 @@ static void other_sizes_lie_on_the_line(void **state)
         char *batch_set = sp_format("train.batch=%d", batch);
         const char *more[] = {batch_set};
         assert_int_equal(cost_of(more, 1, &cost, &err), SP_OK);
-        assert_float_equal(cost->stages[0].forward_s, (15e-3 + 5e-5 * batch) * 0.9, 1e-8);
+        assert_float_equal(cost->stages[0].forward_s, (15e-3 + 5e-5 * batch), 1e-8);
         assert_true((cost->note != NULL) == (batch == 32));
         sim_cost_destroy(&cost);
         free(batch_set);
@@ -165,9 +163,7 @@ static void profiles_of_others_are_refused(void **state)
 static void wrong_files_are_told(void **state)
 {
     (void)state;
-#define HEAD                                                                                                           \
-    "machine: {cpu: a, cores: 2, backend: cpu, threads: 1, convolution: auto}\nnetwork: lenet5\n"                      \
-    "whole: {forward: 1, backward: 1}\n"
+#define HEAD       "machine: {cpu: a, cores: 2, backend: cpu, threads: 1, convolution: auto}\nnetwork: lenet5\n"
 #define CONTENTION "contention: {forward: 1, backward: 1}\n"
 #define ENTRY      "{batch: 1, group: 1, forward: 1, backward: 1, update: 1, spread: 0}"
     static const struct {
@@ -178,7 +174,7 @@ static void wrong_files_are_told(void **state)
         {"a: [\n", "stalepipe-profile"},
         {HEAD "measured: [" ENTRY "]\n", "\"contention\" is missing"},
         {HEAD CONTENTION, "\"measured\" must be a list"},
-        {HEAD CONTENTION "measured: 3\n", ":5:11: profile: \"measured\" must be a list"},
+        {HEAD CONTENTION "measured: 3\n", ":4:11: profile: \"measured\" must be a list"},
         {HEAD CONTENTION "measured: []\n", "\"measured\" must be a list"},
         {HEAD CONTENTION "measured: [" ENTRY ", " ENTRY "]\n", "stands here a second time"},
         {HEAD CONTENTION "measured: [{batch: 1}]\n", "group"},
@@ -186,8 +182,8 @@ static void wrong_files_are_told(void **state)
          "out of range"},
         {HEAD CONTENTION "measured: [{batch: 1, group: 1, forward: -1, backward: 1, update: 1, spread: 0}]\n",
          "out of range"},
-        {HEAD CONTENTION "measured: [{batch: 1, group: 1, forward: x, backward: 1, update: 1, spread: 0}]\n", ":5:"},
-        {HEAD "contention: {forward: 0, backward: 1}\nmeasured: [" ENTRY "]\n", ":4:23: "},
+        {HEAD CONTENTION "measured: [{batch: 1, group: 1, forward: x, backward: 1, update: 1, spread: 0}]\n", ":4:"},
+        {HEAD "contention: {forward: 0, backward: 1}\nmeasured: [" ENTRY "]\n", ":3:23: "},
         {HEAD CONTENTION "measurd: []\nmeasured: [" ENTRY "]\n", "did you mean \"measured\""},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {

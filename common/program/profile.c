@@ -2,8 +2,9 @@
  * `profile`: measures a network on this machine by training it a little, and writes a cost file.
  *
  * Each weight layer is made a stage of its own, all on one device, so that the trace of a real run times every layer as
- * the executor runs it: three minibatch sizes in turn, three times. Then the uncut network says what the sum of layers
- * misses, and a pipeline on two devices, cut where it balances, how they slow each other.
+ * the executor runs it: three minibatch sizes in turn, three times. The uncut network, run between, says what the sum
+ * of layers misses at each size; layers are scaled by that. A pipeline on two devices, cut where it balances, says how
+ * they slow each other.
  */
 #include "common/alloc.h"
 #include "common/program/program.h"
@@ -131,6 +132,20 @@ static void say(const struct program *program, const char *text)
         fprintf(stderr, "profile: %s\n", text);
 }
 
+/* Scales the L layers of one size so that they add up to what the network took as one stage. */
+static void scale(struct sim_profile_entry *entries, int L, struct stage_samples *whole)
+{
+    double forward = 0, backward = 0;
+    for (int l = 0; l < L; l++) {
+        forward += entries[l].forward_s;
+        backward += entries[l].backward_s;
+    }
+    for (int l = 0; l < L; l++) {
+        entries[l].forward_s *= median(&whole->forward) / forward;
+        entries[l].backward_s *= median(&whole->backward) / backward;
+    }
+}
+
 /* All layers at all sizes; entries in order of size and layer. */
 static sp_status measure_layers(const struct program *program, const struct program_setup *setup,
                                 struct sim_profile *profile, struct sp_error *err)
@@ -138,6 +153,7 @@ static sp_status measure_layers(const struct program *program, const struct prog
     int L = setup->network->weight_layer_count, sizes[SIZES], count = 0;
     int *cuts = sp_calloc((size_t)L, sizeof *cuts);
     struct stage_samples *stages = sp_calloc((size_t)(L * SIZES), sizeof *stages);
+    struct stage_samples *whole = sp_calloc(SIZES, sizeof *whole);
     sp_status status = SP_OK;
     for (int c = 0; c + 1 < L; c++)
         cuts[c] = c + 1;
@@ -149,6 +165,8 @@ static sp_status measure_layers(const struct program *program, const struct prog
             snprintf(text, sizeof text, "every layer, minibatches of %d, round %d of %d", sizes[s], r + 1, ROUNDS);
             say(program, text);
             status = run(program, setup, sizes[s], cuts, L - 1, "sequential", true, stages + s * L, err);
+            if (status == SP_OK)
+                status = run(program, setup, sizes[s], NULL, 0, "sequential", true, &whole[s], err);
         }
     profile->count = status == SP_OK ? count * L : 0;
     profile->entries = sp_calloc((size_t)(count * L), sizeof *profile->entries);
@@ -162,6 +180,9 @@ static sp_status measure_layers(const struct program *program, const struct prog
                                                          .update_s = median(&stage->update),
                                                          .spread = fmax(forward, backward)};
     }
+    for (int s = 0; s < count && profile->count > 0; s++)
+        scale(profile->entries + s * L, L, &whole[s]);
+    stages_free(whole, SIZES);
     stages_free(stages, L * SIZES);
     free(cuts);
     return status;
@@ -194,30 +215,26 @@ static int balance(const struct sim_profile *profile, int L)
     return best;
 }
 
-static sp_status measure_stages(const struct program *program, const struct program_setup *setup,
-                                struct sim_profile *profile, struct sp_error *err)
+static sp_status measure_contention(const struct program *program, const struct program_setup *setup,
+                                    struct sim_profile *profile, struct sp_error *err)
 {
-    int L = setup->network->weight_layer_count, batch = setup->experiment->train.batch;
-    struct stage_samples *whole = sp_calloc(1, sizeof *whole), *both = sp_calloc(2, sizeof *both);
+    int L = setup->network->weight_layer_count;
     double forward, backward;
-    sum_of(profile, 0, L, &forward, &backward);
-    say(program, "the whole network on one device");
-    sp_status status = run(program, setup, batch, NULL, 0, "sequential", true, whole, err);
-    profile->whole_forward = status == SP_OK ? median(&whole->forward) / forward : 1;
-    profile->whole_backward = status == SP_OK ? median(&whole->backward) / backward : 1;
     profile->contention_forward = profile->contention_backward = 1;
-    if (status == SP_OK && L > 1 && profile->cores > 1) {
-        int cut = balance(profile, L);
+    if (L < 2 || profile->cores < 2)
+        return SP_OK;
+    struct stage_samples *both = sp_calloc(2, sizeof *both);
+    int cut = balance(profile, L);
+    sum_of(profile, 0, L, &forward, &backward);
+    sp_status status = SP_OK;
+    for (int r = 0; r < ROUNDS && status == SP_OK; r++) {
         say(program, "two devices side by side");
-        status = run(program, setup, batch, &cut, 1, "stale", false, both, err);
-        double slow_forward = median(&both[0].forward) + median(&both[1].forward);
-        double slow_backward = median(&both[0].backward) + median(&both[1].backward);
-        if (status == SP_OK) {
-            profile->contention_forward = slow_forward / (forward * profile->whole_forward);
-            profile->contention_backward = slow_backward / (backward * profile->whole_backward);
-        }
+        status = run(program, setup, setup->experiment->train.batch, &cut, 1, "stale", false, both, err);
     }
-    stages_free(whole, 1);
+    if (status == SP_OK) {
+        profile->contention_forward = (median(&both[0].forward) + median(&both[1].forward)) / forward;
+        profile->contention_backward = (median(&both[0].backward) + median(&both[1].backward)) / backward;
+    }
     stages_free(both, 2);
     return status;
 }
@@ -232,10 +249,10 @@ static void print_profile(const struct sim_profile *profile, const char *path)
     }
     sum_of(profile, 0, L, &forward, &backward);
     printf("%s on %s, %d cores\n", profile->network, profile->cpu, profile->cores);
-    printf("  sum of layers, minibatch %d: forward %.3f ms, backward %.3f ms; largest spread of a layer %.1f %%\n",
+    printf("  minibatch %d: forward %.3f ms, backward %.3f ms; largest spread of a layer %.1f %%\n",
            profile->entries[0].batch, 1e3 * forward, 1e3 * backward, 100 * worst);
-    printf("  as one stage: %.3f and %.3f times that; beside another device: %.3f and %.3f times as long\n",
-           profile->whole_forward, profile->whole_backward, profile->contention_forward, profile->contention_backward);
+    printf("  beside another device: %.3f and %.3f times as long\n", profile->contention_forward,
+           profile->contention_backward);
     if (worst > 0.1)
         printf("  the spread is large: the machine was busy, or its clock changed; measure again when it is quiet\n");
     printf("written to %s; use it with cost: {model: profile, file: %s}\n", path, path);
@@ -258,7 +275,7 @@ sp_status program_profile(const struct program *program, struct sp_error *err)
         status = measure_layers(program, &setup, &profile, err);
     }
     if (status == SP_OK)
-        status = measure_stages(program, &setup, &profile, err);
+        status = measure_contention(program, &setup, &profile, err);
     if (status == SP_OK)
         status = sim_profile_write(&profile, path, err);
     if (status == SP_OK)

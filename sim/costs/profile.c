@@ -1,8 +1,7 @@
 /*
  * Seconds measured on this machine (sim/profile_file.h). A stage takes the sum of its groups; a microbatch of a size
- * that was measured takes what was measured, of another size what a line through the measured sizes gives (GSL). The
- * sum is corrected by what whole stages took beyond it, and where devices work side by side by how they slowed each
- * other.
+ * that was measured takes what was measured, of another size what a line through the measured sizes gives (GSL). Where
+ * devices work side by side, the sum is corrected by how they slowed each other.
  */
 #include "common/alloc.h"
 #include "common/schedule.h"
@@ -107,8 +106,8 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
                 cost->backward_s += group.backward_s;
                 cost->update_s += group.update_s;
             }
-            cost->forward_s *= profile.whole_forward * (slowed ? profile.contention_forward : 1);
-            cost->backward_s *= profile.whole_backward * (slowed ? profile.contention_backward : 1);
+            cost->forward_s *= slowed ? profile.contention_forward : 1;
+            cost->backward_s *= slowed ? profile.contention_backward : 1;
             cost->evaluate_s = cost->forward_s;
         }
     if (status == SP_OK && plan->device_count > profile.cores && out->note == NULL)
