@@ -463,9 +463,30 @@ static void fused_operations_are_the_separate_ones(void **state)
     }
 }
 
+static bool has_avx512(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512f");
+#else
+    return false;
+#endif
+}
+
+/* Convolutions whose images are smaller than their filters, as VGG-16's last three (2x2 under 3x3). */
+static int tiny_images(const struct sp_network *network)
+{
+    int count = 0;
+    for (int l = 0; l < network->layer_count; l++)
+        count += network->layers[l].type == SP_LAYER_CONVOLUTION &&
+                 network->layers[l].out.h < network->layers[l].settings.kernel;
+    return count;
+}
+
 /* The paper's networks for CIFAR-10 keep the layouts they were given: no tensor is copied in a step, whatever the
  * algorithm, and weights only for the direct algorithm's backward-data pass, for which the library has no fast
- * implementation in the layout that its forward pass takes. */
+ * implementation in the layout that its forward pass takes. On processors without AVX-512 the library computes weight
+ * gradients of tiny images by matrix product alone, which takes both of its inputs in plain layouts; its result is then
+ * copied too. */
 static void no_tensor_changes_its_layout(void **state)
 {
     (void)state;
@@ -487,8 +508,9 @@ static void no_tensor_changes_its_layout(void **state)
                 fail_msg("%s", err.text);
             struct cpu_copies copies = cpu_model_copies(model);
             print_message("%s, %s: %d copies of weights\n", tried[n].name, exec_convolution_names[c], copies.weights);
-            assert_int_equal(copies.tensors, 0);
-            assert_in_range(copies.weights, 0, tried[n].convolutions);
+            int by_product = has_avx512() ? 0 : tiny_images(network);
+            assert_in_range(copies.tensors, 0, 2 * by_product);
+            assert_in_range(copies.weights, 0, tried[n].convolutions + by_product);
             exec_cpu_backend.model_destroy(&model);
             exec_cpu_backend.destroy(&context);
             sp_network_destroy(&network);
