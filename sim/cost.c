@@ -2,6 +2,8 @@
 #include "common/alloc.h"
 #include "sim/costs/kinds.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,13 @@ const struct sim_cost_kind sim_cost_kinds[] = {
     {"profile", "seconds measured on this machine by `stalepipe profile`", sim_cost_profile},
     {"import", "seconds that came with a measured network", sim_cost_import},
     {NULL, NULL, NULL},
+};
+
+const char *const sim_note_kind_names[SIM_NOTE_KIND_COUNT] = {
+    [SIM_NOTE_UNCALIBRATED] = "uncalibrated",
+    [SIM_NOTE_EXTRAPOLATED] = "extrapolated",
+    [SIM_NOTE_LOADED] = "loaded",
+    [SIM_NOTE_OTHER] = "other",
 };
 
 struct sim_cost *sim_cost_alloc(const struct sp_plan *plan)
@@ -33,7 +42,16 @@ void sim_cost_destroy(struct sim_cost **cost)
     for (int b = 0; (*cost)->bus_names != NULL && b < (*cost)->bus_count; b++)
         free((*cost)->bus_names[b]);
     free((*cost)->bus_names);
-    free((*cost)->note);
+    for (int l = 0; l < (*cost)->link_count; l++)
+        free((*cost)->links[l].name);
+    free((*cost)->links);
+    for (int n = 0; n < (*cost)->note_count; n++)
+        free((*cost)->notes[n].text);
+    free((*cost)->notes);
+    free((*cost)->contention.slowdown);
+    free((*cost)->contention.mix);
+    free((*cost)->contention.machine);
+    free((*cost)->noise.work);
     free((*cost)->stages);
     free((*cost)->channels);
     free(*cost);
@@ -44,6 +62,45 @@ int sim_cost_add_bus(struct sim_cost *cost, const char *name)
 {
     *(char **)sp_grow((void **)&cost->bus_names, cost->bus_count, sizeof(char *)) = sp_strdup(name);
     return cost->bus_count++;
+}
+
+int sim_cost_add_link(struct sim_cost *cost, const char *name, double bytes_per_s)
+{
+    struct sim_link *link = sp_grow((void **)&cost->links, cost->link_count, sizeof *link);
+    *link = (struct sim_link){sp_strdup(name), bytes_per_s};
+    return cost->link_count++;
+}
+
+static size_t row_count(const struct sim_cost *cost)
+{
+    return (size_t)cost->phase_count * (size_t)cost->stage_count * SIM_WORK_COUNT;
+}
+
+void sim_cost_add_contention(struct sim_cost *cost, int class_count)
+{
+    size_t classes = (size_t)class_count;
+    cost->contention.class_count = class_count;
+    cost->contention.slowdown = sp_calloc(classes * classes, sizeof *cost->contention.slowdown);
+    cost->contention.mix = sp_calloc(row_count(cost) * classes, sizeof *cost->contention.mix);
+}
+
+void sim_cost_add_noise(struct sim_cost *cost)
+{
+    cost->noise.work = sp_calloc(row_count(cost), sizeof *cost->noise.work);
+}
+
+void sim_cost_note(struct sim_cost *cost, enum sim_note_kind kind, const char *format, ...)
+{
+    va_list args;
+    char text[512];
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    for (int n = 0; n < cost->note_count; n++)
+        if (cost->notes[n].kind == kind && strcmp(cost->notes[n].text, text) == 0)
+            return;
+    struct sim_note *note = sp_grow((void **)&cost->notes, cost->note_count++, sizeof *note);
+    *note = (struct sim_note){kind, sp_strdup(text)};
 }
 
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,

@@ -12,8 +12,9 @@ static sp_status simulate(const struct sp_experiment *experiment, const struct s
 {
     struct sim_cost *cost;
     SP_TRY(sim_cost_create(experiment, plan, memory, &cost, err));
-    if (cost->note != NULL && spans > 0)
-        fprintf(stderr, "%s: %s\n", experiment->name, cost->note);
+    for (int n = 0; n < cost->note_count && spans > 0; n++)
+        fprintf(stderr, "%s: %s: %s\n", experiment->name, sim_note_kind_names[cost->notes[n].kind],
+                cost->notes[n].text);
     sp_status status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = spans}, result, err);
     sim_cost_destroy(&cost);
     return status;

@@ -18,4 +18,7 @@ sp_status sim_cost_profile(const struct sp_experiment *experiment, const struct 
 /* Adds a bus, on which messages follow each other; returns its number. */
 int sim_cost_add_bus(struct sim_cost *cost, const char *name);
 
+/* Adds a link whose messages share it max-min; returns its number. */
+int sim_cost_add_link(struct sim_cost *cost, const char *name, double bytes_per_s);
+
 #endif

@@ -75,10 +75,11 @@ static sp_status group_cost(const struct sp_experiment *e, const struct sim_prof
         gsl_fit_linear(x, 1, y[k], 1, (size_t)n, &constant, &slope, &c00, &c01, &c11, &residual);
         *values[k] = fmax(0, constant + slope * batch);
     }
-    if ((batch < least || batch > most) && out->note == NULL)
-        out->note = sp_format("microbatches of %d samples are outside of what was measured (%d to %d): times are "
-                              "extrapolated along a line",
-                              batch, least, most);
+    if (batch < least || batch > most)
+        sim_cost_note(out, SIM_NOTE_EXTRAPOLATED,
+                      "microbatches of %d samples are outside of what was measured (%d to %d): times are extrapolated "
+                      "along a line",
+                      batch, least, most);
     return SP_OK;
 }
 
@@ -110,9 +111,10 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
             cost->backward_s *= slowed ? profile.contention_backward : 1;
             cost->evaluate_s = cost->forward_s;
         }
-    if (status == SP_OK && plan->device_count > profile.cores && out->note == NULL)
-        out->note = sp_format("%d devices on %d cores: they share cores, which the simulation does not know",
-                              plan->device_count, profile.cores);
+    if (status == SP_OK && plan->device_count > profile.cores)
+        sim_cost_note(out, SIM_NOTE_OTHER,
+                      "%d devices on %d cores: they share cores, which the simulation does not know",
+                      plan->device_count, profile.cores);
     sim_profile_fini(&profile);
     return status;
 }
