@@ -12,10 +12,8 @@
 static const struct {
     const char *name, *needs;
 } pictures[] = {
-    {"timelines", "timeline.csv"},
-    {"utilization", "devices.csv"},
-    {"memory", "devices.csv"},
-    {"loss", "losses.csv"},
+    {"timelines", "timeline.csv"}, {"utilization", "devices.csv"}, {"memory", "devices.csv"},
+    {"loss", "losses.csv"},        {"pareto", "candidates.csv"},
 };
 
 static bool is_readable(const char *path)
@@ -88,16 +86,17 @@ static sp_status run_gnuplot(const char *script, const char *settings, struct sp
     return SP_FAIL(err, SP_E_IO, "gnuplot failed on %s: %s", script, said);
 }
 
-static sp_status draw(const char *plots, const char *name, const char *folder, bool quiet, struct sp_error *err)
+static sp_status draw(const char *plots, const char *name, const char *needs, const char *folder, bool quiet,
+                      struct sp_error *err)
 {
-    static const char *const endings[] = {"svg", "png"};
+    static const char *const endings[] = {"svg", "pdf", "png"};
     if (strchr(folder, '\'') != NULL)
         return SP_FAIL(err, SP_E_IO, "%s: gnuplot cannot take a folder with a quote in its name", folder);
     sp_status status = SP_OK;
-    for (int e = 0; e < 2 && status == SP_OK; e++) {
+    for (int e = 0; e < 3 && status == SP_OK; e++) {
         char *script = sp_format("%s/%s.gp", plots, name);
         char *out = sp_format("%s/%s.%s", folder, name, endings[e]);
-        char *settings = sp_format("plots='%s'; folder='%s'; out='%s'", plots, folder, out);
+        char *settings = sp_format("plots='%s'; folder='%s'; csv='%s/%s'; out='%s'", plots, folder, folder, needs, out);
         status = run_gnuplot(script, settings, err);
         if (status == SP_OK && !quiet)
             fprintf(stderr, "%s\n", out);
@@ -124,7 +123,7 @@ sp_status sp_report(const char *folder, bool quiet, struct sp_error *err)
         const char *needs = pictures[p].needs;
         if (!has(folder, "/", needs) && !has(folder, "/measured/", needs))
             continue;
-        status = draw(plots, pictures[p].name, folder, quiet, err);
+        status = draw(plots, pictures[p].name, needs, folder, quiet, err);
         drawn++;
     }
     free(plots);

@@ -1,15 +1,16 @@
 # loss.gp - training loss, test loss and test accuracy against the minibatches trained on.
 #
-#   gnuplot -e "folder='runs/x'; out='x.svg'" plots/loss.gp
+#   gnuplot -e "csv='runs/x/losses.csv'; out='x.svg'" plots/loss.gp      (or folder='runs/x')
 #
 # Variables: window (how many minibatches the training loss is averaged over).
 script = 'loss'
 needs = 'losses.csv'
 if (!exists("plots")) plots = 'plots'
 load plots.'/style.gp'
+load plots.'/sides.gp'
 
-losses = where[sides].'/losses.csv'
-metrics = where[sides].'/metrics.csv'
+losses = file[sides]
+metrics = where(sides).'/metrics.csv'
 finite_rows(path) = int(system('grep -c "[0-9][[:space:]]*$" '.quoted(path).' 2>/dev/null')) # by the last column
 wrong = wrong_with(losses, 'minibatch,loss', '1', '2', 1)
 tested = wrong eq '' && is_there(metrics) ? finite_rows(metrics) : 0
@@ -36,22 +37,21 @@ highest = STATS_max
 array ring[window]
 begun = 0
 total = 0.0
-finite(x) = x > -1e300 && x < 1e300
 mean(x) = !finite(x) ? (begun = 0, total = 0.0, NaN) : \
     (at = begun % window + 1, total = total + x - (begun < window ? 0 : ring[at]), ring[at] = x, begun = begun + 1, \
      total / (begun < window ? begun : window))
 
-width = 900
-height = 520
+width = 1.5 * column_width
+height = 360
 load plots.'/terminal.gp'
-set title heading('loss and accuracy') noenhanced
+set label 999 heading('loss and accuracy') at screen 0.5, screen 1 - 18.0 / height center font bold(points) textcolor rgb dark noenhanced
+set tmargin at screen 1 - 40.0 / height
 set xrange [0 : trained * 1.02]
 set yrange [0 : (highest > 0 ? 1.04 * highest : 1)]
-set xlabel 'minibatches trained on' textcolor rgb dark
-set ylabel 'loss (cross-entropy)' textcolor rgb dark
-set grid ytics back lt 1 lc rgb 0xDDDDDD lw 0.6
-set bmargin 5.5
-set key at screen 0.5, screen 0.045 center center horizontal reverse Left samplen 2.5 width -2
+set xlabel 'minibatches trained on'
+set ylabel 'loss (cross-entropy), nats'
+set bmargin 6.2
+set key at screen 0.5, screen 0.07 center center vertical maxrows 2 reverse Left samplen 2.5 width -2
 if (tested) {
     set border 11
     set y2range [0:100]

@@ -3,6 +3,7 @@
  */
 #include "common/alloc.h"
 #include "common/analysis.h"
+#include "common/file.h"
 #include "common/program/program.h"
 #include "common/schedule.h"
 #include "sim/cost.h"
@@ -92,6 +93,45 @@ static json_t *search_json(const struct program_setup *setup, const struct progr
     return object;
 }
 
+/* No other candidate has more throughput in less memory. */
+static bool is_on_front(const struct sim_search *search, int which)
+{
+    const struct sim_candidate *c = &search->candidates[which];
+    for (int o = 0; o < search->count; o++) {
+        const struct sim_candidate *other = &search->candidates[o];
+        bool no_worse = other->minibatch_s <= c->minibatch_s && other->peak_bytes <= c->peak_bytes;
+        bool better = other->minibatch_s < c->minibatch_s || other->peak_bytes < c->peak_bytes;
+        if (no_worse && better)
+            return false;
+    }
+    return true;
+}
+
+/* FOLDER/candidates.csv, for plots/pareto.gp. */
+static sp_status write_candidates(const char *folder, const struct sp_experiment *experiment,
+                                  const struct sim_search *search, struct sp_error *err)
+{
+    struct sp_file file;
+    char *path = sp_format("%s/candidates.csv", folder);
+    sp_status status = sp_file_begin(&file, path, err);
+    free(path);
+    if (status != SP_OK)
+        return status;
+    fputs("cuts,schedule,microbatches,placement,devices,samples_per_s,peak_bytes,staleness,stale_percent,on_front,"
+          "bottleneck_s,minibatch_s,time_s\n",
+          file.stream);
+    for (int i = 0; i < search->count; i++) {
+        const struct sim_candidate *c = &search->candidates[i];
+        for (int k = 0; k < c->cut_count; k++)
+            fprintf(file.stream, "%s%d", k > 0 ? " " : "", c->cuts[k]);
+        fprintf(file.stream, ",%s,%d,%s,%d,%.9g,%zu,%lld,%.6g,%d,%.9g,%.9g,%.9g\n", c->schedule->name, c->microbatches,
+                c->split ? "split" : "colocated", c->device_count, experiment->train.batch / c->minibatch_s,
+                c->peak_bytes, (long long)c->staleness, 100 * c->stale_weight_fraction, is_on_front(search, i),
+                c->bottleneck_s, c->minibatch_s, c->time_s);
+    }
+    return sp_file_commit(&file, err);
+}
+
 static char *cuts_text(const struct sim_candidate *c)
 {
     char *text = sp_strdup("[");
@@ -174,6 +214,11 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
         status = program_simulate(&setup, &result, err);
     if (status == SP_OK)
         status = program_leave_run(program, &setup, &result, err);
+    if (status == SP_OK) {
+        char *folder = program_folder(program, &setup);
+        status = write_candidates(folder, setup.experiment, &search, err);
+        free(folder);
+    }
     if (status == SP_OK && program->json)
         program_print_json(search_json(&setup, &result, &search));
     else if (status == SP_OK)
