@@ -21,6 +21,16 @@ PROGRAM := $(wildcard common/program/*.c)
 SUITES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c tests/properties/test_*.c)))
 # The comparison with SimGrid needs its headers (Debian: libsimgrid-dev); everything else does without.
 SIMGRID := $(wildcard /usr/include/simgrid/engine.h)
+# CUDA is found by its headers: CUDA=0 does without, CUDA=1 makes absence an error. Tests link tests/cudasim in its place.
+CUDA_HOME ?= /usr/local/cuda
+CUDA_LIB := $(patsubst %/libcudnn.so,%,$(firstword $(wildcard $(CUDA_HOME)/lib64/libcudnn.so $(CUDA_HOME)/lib/libcudnn.so)))
+CUDA_HEADERS := $(if $(filter 0,$(CUDA)),,$(and $(wildcard $(CUDA_HOME)/include/cuda_runtime.h),$(wildcard $(CUDA_HOME)/include/cudnn.h)))
+CUDA_FOUND := $(and $(CUDA_HEADERS),$(CUDA_LIB),$(shell command -v $(CXX)))
+ifeq ($(CUDA)$(CUDA_FOUND),1)
+$(error CUDA=1, but there are no CUDA and cuDNN headers and libraries below $(CUDA_HOME))
+endif
+CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(sort $(wildcard tests/cudasim/test_*.c))))
+SUITES += $(CUDA_SUITES)
 BENCHES := $(patsubst tests/%.c,%,$(filter-out $(if $(SIMGRID),,tests/bench/simgrid.c),$(sort $(wildcard tests/bench/*.c))))
 objects = $(patsubst %.c,$B/%.o,$(1))
 
@@ -61,9 +71,31 @@ HELPERS := $B/tests/training.o $B/tests/networks.o
 $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# The stand-in for CUDA devices. ThreadSanitizer must not see its queues, so it is told of them by hand.
+CUDA_FLAGS := -isystem $(CUDA_HOME)/include
+CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$(SAN)),-DCUDASIM_TSAN=1) $(CUDA_FLAGS)
+CUDASIM := $(call objects,$(filter-out tests/cudasim/test_%,$(wildcard tests/cudasim/*.c)))
+CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
+$(CUDASIM): FLAGS := $(CUDASIM_FLAGS)
+$B/tests/cudasim/test_%.o: FLAGS += $(CUDA_FLAGS)
+$B/tests/libcudasim.a: $(CUDASIM)
+	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
+# A .cu file as C++: its kernels run on the stand-in.
+$B/%.cudasim.o: %.cu $B/flags
+	@mkdir -p $(@D)
+	$(call SAY,CXX,$<)$(CXX) -std=c++17 $(filter-out -std=% -Wmissing-prototypes -Wstrict-prototypes,$(FLAGS)) $(CUDA_FLAGS) $(CFLAGS) \
+	    -include tests/cudasim/kernel.h -MMD -MP -x c++ -c $< -o $@
+$B/tests/cudasim/%: $B/tests/cudasim/%.o $(CUDASIM_KERNELS) $B/tests/libcudasim.a $B/libstalepipe.a
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
+
+# Their names, for builds that want only these.
+cuda-suites:
+	@echo $(addprefix $B/tests/,$(CUDA_SUITES))
+.PHONY: cuda-suites
+
 # Debian packages, only what is missing; as root or through sudo.
 DEBS := gcc make curl pkg-config libyaml-dev libjansson-dev zlib1g-dev libdnnl-dev libgsl-dev libcmocka-dev gnuplot-nox \
-    dataset-fashion-mnist
+    dataset-fashion-mnist $(if $(CUDA_HEADERS),g++)
 deps:
 	@missing=$$(for p in $(DEBS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -96,4 +128,4 @@ clean:
 	rm -rf $B
 
 -include $(shell find $B -name '*.d' 2>/dev/null)
-.PRECIOUS: $B/%.o
+.PRECIOUS: $B/%.o $B/%.cudasim.o

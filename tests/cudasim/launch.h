@@ -1,0 +1,32 @@
+/*
+ * launch.h - between kernel.h, which is C++, and kernel.c.
+ */
+#ifndef CUDASIM_LAUNCH_H
+#define CUDASIM_LAUNCH_H
+
+#include <cuda_runtime_api.h>
+
+struct cudasim_op;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Of the thread of a kernel that runs, under CUDA's names. */
+extern __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
+void cudasim_barrier(int whole_block);                    /* else of the warp */
+unsigned cudasim_exchange(unsigned value, int from_lane); /* of the warp; what that lane has given */
+int cudasim_lane(void);
+
+/* A launch: `bytes` at `argument` are copied to *copied, which `call` gets for each thread of the grid. */
+struct cudasim_op *cudasim_launch_begin(const cudaLaunchConfig_t *config, const char *kernel, void (*call)(void *),
+                                        const void *argument, size_t bytes, void **copied);
+/* Translates the pointers in an argument; `surely`: it is one, else it may hold some. */
+void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes, int surely, int number);
+cudaError_t cudasim_launch_end(struct cudasim_op *op);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

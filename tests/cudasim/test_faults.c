@@ -1,0 +1,600 @@
+/*
+ * test_faults.c - the stand-in reports what it must: each planted fault runs in a process of its own, which has to
+ * end badly and to name the call. Run as `test_faults NAME` to see one report.
+ *
+ * Races are seen by ThreadSanitizer only, so they are skipped in other builds; the sound programs beside them must end
+ * well in all.
+ */
+#include "tests/cudasim/cudasim.h"
+#include "tests/cudasim/kernels.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define N     1000
+#define BYTES (N * sizeof(float))
+
+#define TSAN_STATUS 66
+
+#ifdef __SANITIZE_THREAD__
+#define TSAN 1
+#else
+#define TSAN 0
+#endif
+
+/* Two streams on two devices, 0 current. */
+static cudaStream_t stream[2];
+static float *memory[2], *more[2], *pinned;
+static cudaEvent_t event[2];
+
+static void must(cudaError_t code)
+{
+    if (code != cudaSuccess) {
+        fprintf(stderr, "unexpected: %s\n", cudaGetErrorString(code));
+        _exit(99);
+    }
+}
+
+static void set_up(void)
+{
+    for (int device = 1; device >= 0; device--) {
+        must(cudaSetDevice(device));
+        must(cudaStreamCreateWithFlags(&stream[device], cudaStreamNonBlocking));
+        must(cudaMalloc((void **)&memory[device], BYTES));
+        must(cudaMalloc((void **)&more[device], BYTES));
+        must(cudaEventCreateWithFlags(&event[device], cudaEventDisableTiming));
+        must(cudaMemsetAsync(memory[device], 0, BYTES, stream[device]));
+        must(cudaMemsetAsync(more[device], 0, BYTES, stream[device]));
+        must(cudaStreamSynchronize(stream[device]));
+    }
+    must(cudaHostAlloc((void **)&pinned, BYTES, cudaHostAllocPortable));
+    memset(pinned, 0, BYTES);
+}
+
+static void tear_down(void)
+{
+    for (int device = 1; device >= 0; device--) {
+        must(cudaSetDevice(device));
+        must(cudaDeviceSynchronize());
+        must(cudaStreamDestroy(stream[device]));
+        must(cudaFree(memory[device]));
+        must(cudaFree(more[device]));
+        must(cudaEventDestroy(event[device]));
+    }
+    must(cudaFreeHost(pinned));
+}
+
+static void rest(void *unused)
+{
+    (void)unused;
+    struct timespec pause = {0, 50000000};
+    nanosleep(&pause, NULL);
+}
+
+/* ---- what is wrong at once ---- */
+
+static void host_reads_device_memory(void)
+{
+    printf("%f\n", (double)*(volatile float *)&memory[0][3]);
+}
+
+static void host_writes_device_memory(void)
+{
+    memset(memory[0], 1, 4);
+}
+
+static void memory_of_another_device(void)
+{
+    must(cudaMemsetAsync(memory[1], 0, BYTES, stream[0]));
+}
+
+static void copy_across_devices_without_peer(void)
+{
+    must(cudaMemcpyAsync(memory[0], memory[1], BYTES, cudaMemcpyDeviceToDevice, stream[0]));
+}
+
+static void kernel_on_memory_of_another_device(void)
+{
+    must(launch_add(memory[0], more[0], more[1], N, stream[0]));
+}
+
+static void stream_of_another_device(void)
+{
+    must(cudaMemsetAsync(memory[1], 0, BYTES, stream[1]));
+}
+
+static void event_of_another_device(void)
+{
+    must(cudaEventRecord(event[1], stream[0]));
+}
+
+static void null_stream(void)
+{
+    must(cudaMemsetAsync(memory[0], 0, BYTES, NULL));
+}
+
+static void blocking_copy(void)
+{
+    must(cudaMemcpy(pinned, memory[0], BYTES, cudaMemcpyDeviceToHost));
+}
+
+static void copy_beyond_the_end(void)
+{
+    must(cudaMemcpyAsync(memory[0] + 1, pinned, BYTES, cudaMemcpyHostToDevice, stream[0]));
+}
+
+static void copy_beyond_pinned_memory(void)
+{
+    must(cudaMemcpyAsync(memory[0], pinned + N / 2, BYTES, cudaMemcpyHostToDevice, stream[0]));
+}
+
+static void device_memory_as_host_memory(void)
+{
+    must(cudaMemcpyAsync(memory[0], more[0], BYTES, cudaMemcpyHostToDevice, stream[0]));
+}
+
+static void host_memory_as_device_memory(void)
+{
+    must(cudaMemsetAsync(pinned, 0, BYTES, stream[0]));
+}
+
+static void kernel_on_host_variable(void)
+{
+    static float plain[N];
+    must(launch_add(memory[0], more[0], plain, N, stream[0]));
+}
+
+static void use_after_free(void)
+{
+    float *freed = memory[0];
+    must(cudaFree(memory[0]));
+    must(cudaMemsetAsync(freed, 0, BYTES, stream[0]));
+}
+
+static void freed_twice(void)
+{
+    must(cudaFree(memory[0]));
+    must(cudaFree(memory[0]));
+}
+
+static void freed_while_pending(void)
+{
+    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaMemsetAsync(memory[0], 0, BYTES, stream[0]));
+    must(cudaFree(memory[0]));
+}
+
+static void pinned_freed_while_pending(void)
+{
+    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaMemcpyAsync(memory[0], pinned, BYTES, cudaMemcpyHostToDevice, stream[0]));
+    must(cudaFreeHost(pinned));
+}
+
+static void stream_destroyed_while_pending(void)
+{
+    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaStreamDestroy(stream[0]));
+}
+
+static void stream_used_after_its_end(void)
+{
+    must(cudaStreamDestroy(stream[0]));
+    must(cudaMemsetAsync(memory[0], 0, BYTES, stream[0]));
+}
+
+static void event_used_after_its_end(void)
+{
+    must(cudaEventDestroy(event[0]));
+    must(cudaEventRecord(event[0], stream[0]));
+}
+
+static void launch_without_threads(void)
+{
+    must(launch_add(memory[0], memory[0], more[0], 0, stream[0]));
+}
+
+static void allocation_in_a_capture(void)
+{
+    void *unused;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
+    must(cudaMalloc(&unused, 16));
+}
+
+static void wait_in_a_capture(void)
+{
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
+    must(cudaStreamSynchronize(stream[0]));
+}
+
+static void capture_left_open(void)
+{
+    cudaGraph_t graph;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaSetDevice(1));
+    must(cudaStreamWaitEvent(stream[1], event[0], 0));
+    must(cudaMemsetAsync(memory[1], 0, BYTES, stream[1]));
+    must(cudaSetDevice(0));
+    must(cudaStreamEndCapture(stream[0], &graph));
+}
+
+static void wait_for_what_is_not_captured(void)
+{
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
+    must(cudaStreamWaitEvent(stream[0], event[0], 0));
+}
+
+/* ---- what is wrong when it runs ---- */
+
+static void kernel_overruns_by_one(void)
+{
+    must(launch_overrun(memory[0], N, stream[0]));
+    must(cudaStreamSynchronize(stream[0]));
+}
+
+/* 262144 bytes end at the end of a page, so the element after them is in the guard. */
+static void kernel_overruns_a_page(void)
+{
+    float *x;
+    must(cudaMalloc((void **)&x, 65536 * sizeof(float)));
+    must(launch_overrun(x, 65536, stream[0]));
+    must(cudaStreamSynchronize(stream[0]));
+}
+
+static void threads_that_never_meet(void)
+{
+    must(launch_parted(memory[0], stream[0]));
+    must(cudaStreamSynchronize(stream[0]));
+}
+
+static void call_from_a_stream(void *unused)
+{
+    (void)unused;
+    int count;
+    cudaGetDeviceCount(&count);
+}
+
+static void host_function_calls_cuda(void)
+{
+    must(cudaLaunchHostFunc(stream[0], call_from_a_stream, NULL));
+    must(cudaStreamSynchronize(stream[0]));
+}
+
+/* ---- what is left ---- */
+
+static void memory_leaks(void)
+{
+    void *lost;
+    must(cudaMalloc(&lost, 4711));
+    tear_down();
+}
+
+static void pinned_memory_leaks(void)
+{
+    void *lost;
+    must(cudaHostAlloc(&lost, 4711, 0));
+    tear_down();
+}
+
+static void an_event_leaks(void)
+{
+    cudaEvent_t lost;
+    must(cudaEventCreate(&lost));
+    tear_down();
+}
+
+static void a_stream_leaks(void)
+{
+    cudaStream_t lost;
+    must(cudaStreamCreate(&lost));
+    tear_down();
+}
+
+/* ---- races ---- */
+
+/* Device 0 makes, device 1 takes; `ordered`: by an event. `late`: the waits come too late to show in the values. */
+static void pass_on(int ordered, int late)
+{
+    must(cudaMemsetAsync(memory[0], 1, BYTES, stream[0]));
+    if (ordered)
+        must(cudaEventRecord(event[0], stream[0]));
+    must(cudaSetDevice(1));
+    if (late)
+        must(cudaLaunchHostFunc(stream[1], rest, NULL));
+    if (ordered)
+        must(cudaStreamWaitEvent(stream[1], event[0], 0));
+    must(cudaMemcpyPeerAsync(memory[1], 1, memory[0], 0, BYTES, stream[1]));
+    tear_down();
+}
+
+static void missing_wait(void)
+{
+    pass_on(0, 0);
+}
+
+static void missing_wait_hidden_by_timing(void)
+{
+    pass_on(0, 1);
+}
+
+static void sound_pass(void)
+{
+    pass_on(1, 0);
+}
+
+/* The wait is there, but before the record: it waits for nothing. */
+static void wait_before_record(void)
+{
+    must(cudaSetDevice(1));
+    must(cudaStreamWaitEvent(stream[1], event[0], 0));
+    must(cudaSetDevice(0));
+    must(cudaMemsetAsync(memory[0], 1, BYTES, stream[0]));
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaSetDevice(1));
+    must(cudaMemcpyPeerAsync(memory[1], 1, memory[0], 0, BYTES, stream[1]));
+    tear_down();
+}
+
+/* The taker has not been waited for when the maker writes the next value. */
+static void overwritten_too_early(void)
+{
+    must(cudaMemsetAsync(memory[0], 1, BYTES, stream[0]));
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaSetDevice(1));
+    must(cudaStreamWaitEvent(stream[1], event[0], 0));
+    must(cudaMemcpyPeerAsync(memory[1], 1, memory[0], 0, BYTES, stream[1]));
+    must(cudaSetDevice(0));
+    must(cudaMemsetAsync(memory[0], 2, BYTES, stream[0]));
+    tear_down();
+}
+
+static void kernel_reads_too_early(void)
+{
+    cudaStream_t second;
+    must(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
+    must(cudaMemsetAsync(memory[0], 0, BYTES, second));
+    must(launch_add(more[0], more[0], memory[0], N, stream[0]));
+    must(cudaStreamSynchronize(second));
+    must(cudaStreamDestroy(second));
+    tear_down();
+}
+
+static void pinned_reused_too_early(void)
+{
+    pinned[0] = 1;
+    must(cudaMemcpyAsync(memory[0], pinned, BYTES, cudaMemcpyHostToDevice, stream[0]));
+    pinned[0] = 2;
+    tear_down();
+}
+
+static void pageable_reused_too_early(void)
+{
+    float *plain = calloc(N, sizeof *plain);
+    must(cudaMemcpyAsync(memory[0], plain, BYTES, cudaMemcpyHostToDevice, stream[0]));
+    plain[7] = 2;
+    tear_down();
+    free(plain);
+}
+
+static void result_read_too_early(void)
+{
+    must(cudaMemcpyAsync(pinned, memory[0], BYTES, cudaMemcpyDeviceToHost, stream[0]));
+    rest(NULL);
+    printf("%f\n", (double)pinned[0]);
+    tear_down();
+}
+
+static void query_is_no_wait(void)
+{
+    must(cudaMemcpyAsync(pinned, memory[0], BYTES, cudaMemcpyDeviceToHost, stream[0]));
+    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    if (cudaStreamQuery(stream[0]) == cudaErrorNotReady)
+        printf("%f\n", (double)pinned[0]);
+    tear_down();
+}
+
+static void sound_reuse(void)
+{
+    for (int round = 0; round < 20; round++) {
+        pinned[0] = (float)round;
+        must(cudaMemcpyAsync(memory[0], pinned, BYTES, cudaMemcpyHostToDevice, stream[0]));
+        must(cudaMemcpyAsync(pinned, memory[0], BYTES, cudaMemcpyDeviceToHost, stream[0]));
+        must(cudaEventRecord(event[0], stream[0]));
+        if (round % 2 == 0)
+            must(cudaEventSynchronize(event[0]));
+        else
+            while (cudaEventQuery(event[0]) == cudaErrorNotReady)
+                ;
+        if (pinned[0] != (float)round)
+            _exit(98);
+    }
+    tear_down();
+}
+
+/* Two lanes of a graph on one buffer; `joined`: one after the other. */
+static void replay_lanes(int joined)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t replay;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaSetDevice(1));
+    must(cudaStreamWaitEvent(stream[1], event[0], 0));
+    must(cudaMemsetAsync(memory[1], 1, BYTES, stream[1]));
+    must(cudaEventRecord(event[1], stream[1]));
+    must(cudaSetDevice(0));
+    if (joined)
+        must(cudaStreamWaitEvent(stream[0], event[1], 0));
+    must(cudaMemcpyPeerAsync(memory[0], 0, memory[1], 1, BYTES, stream[0]));
+    must(cudaStreamWaitEvent(stream[0], event[1], 0));
+    must(cudaStreamEndCapture(stream[0], &graph));
+    must(cudaGraphInstantiate(&replay, graph, 0));
+    for (int round = 0; round < 3; round++)
+        must(cudaGraphLaunch(replay, stream[0]));
+    must(cudaStreamSynchronize(stream[0]));
+    must(cudaGraphExecDestroy(replay));
+    must(cudaGraphDestroy(graph));
+    tear_down();
+}
+
+static void graph_without_a_wait(void)
+{
+    replay_lanes(0);
+}
+
+static void sound_graph(void)
+{
+    replay_lanes(1);
+}
+
+/* ---- the list ---- */
+
+enum kind { FAULT, SEGMENT, LEAK, RACE, SOUND };
+
+static const struct planted {
+    const char *name;
+    void (*run)(void);
+    enum kind kind;
+    const char *says[2]; /* what stderr must contain */
+} planted[] = {
+#define PLANT(name, kind, ...)                                                                                         \
+    {                                                                                                                  \
+#name, name, kind,                                                                                             \
+        {                                                                                                              \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    }
+    PLANT(host_reads_device_memory, SEGMENT, "host code reads device memory", "is byte 12 of block"),
+    PLANT(host_writes_device_memory, SEGMENT, "host code writes device memory", "4000 bytes, device 0, live"),
+    PLANT(memory_of_another_device, FAULT, "cudaMemsetAsync: destination: block", "is on device 1"),
+    PLANT(copy_across_devices_without_peer, FAULT, "cudaMemcpyAsync: source: block", "is on device 1"),
+    PLANT(kernel_on_memory_of_another_device, FAULT, "cudaLaunchKernelEx: add_kernel, argument 3", "is on device 1"),
+    PLANT(stream_of_another_device, FAULT, "cudaMemsetAsync: stream", "belongs to device 1, but device 0 is current"),
+    PLANT(event_of_another_device, FAULT, "cudaEventRecord: event", "belongs to device 1"),
+    PLANT(null_stream, FAULT, "cudaMemsetAsync: the NULL stream"),
+    PLANT(blocking_copy, FAULT, "cudaMemcpy: the NULL stream"),
+    PLANT(copy_beyond_the_end, FAULT, "cudaMemcpyAsync: destination: bytes 4 to 4004", "which has 4000 bytes"),
+    PLANT(copy_beyond_pinned_memory, FAULT, "cudaMemcpyAsync: source: bytes 2000 to 6000"),
+    PLANT(device_memory_as_host_memory, FAULT, "cudaMemcpyAsync: source:", "is memory of device 0"),
+    PLANT(host_memory_as_device_memory, FAULT, "cudaMemsetAsync: destination:", "is not device memory"),
+    PLANT(kernel_on_host_variable, FAULT, "cudaLaunchKernelEx: add_kernel, argument 3", "neither device memory"),
+    PLANT(use_after_free, FAULT, "cudaMemsetAsync: destination:", "which was freed"),
+    PLANT(freed_twice, FAULT, "cudaFree: block", "was freed before"),
+    PLANT(freed_while_pending, FAULT, "cudaFree: block", "has 1 operations pending"),
+    PLANT(pinned_freed_while_pending, FAULT, "cudaFreeHost: block", "has 1 operations pending"),
+    PLANT(stream_destroyed_while_pending, FAULT, "cudaStreamDestroy: stream", "has 1 operations pending"),
+    PLANT(stream_used_after_its_end, FAULT, "cudaMemsetAsync:", "is not a stream, or no longer"),
+    PLANT(event_used_after_its_end, FAULT, "cudaEventRecord:", "is not an event, or no longer"),
+    PLANT(launch_without_threads, FAULT, "cudaLaunchKernelEx: add_kernel: grid 0x1x1"),
+    PLANT(allocation_in_a_capture, FAULT, "cudaMalloc: not while a stream is captured"),
+    PLANT(wait_in_a_capture, FAULT, "cudaStreamSynchronize: stream", "is captured"),
+    PLANT(capture_left_open, FAULT, "cudaStreamEndCapture: work of device 1 is not waited for"),
+    PLANT(wait_for_what_is_not_captured, FAULT, "cudaStreamWaitEvent: event", "was not recorded in this capture"),
+    PLANT(kernel_overruns_by_one, FAULT, "cudaLaunchKernelEx (overrun_kernel): byte 4000 of block", "has 4000 bytes"),
+    PLANT(kernel_overruns_a_page, SEGMENT,
+          "cudaLaunchKernelEx kernel overrun_kernel: writes memory that is not its own", "is byte 262144 of block"),
+    PLANT(threads_that_never_meet, FAULT, "(parted_kernel): threads of a block wait at different barriers"),
+    PLANT(host_function_calls_cuda, FAULT, "cudaGetDeviceCount: called from a function that a stream runs"),
+    PLANT(memory_leaks, LEAK, "leak: 4711 bytes on device 0 from cudaMalloc"),
+    PLANT(pinned_memory_leaks, LEAK, "leak: 4711 bytes on the host", "from cudaHostAlloc"),
+    PLANT(an_event_leaks, LEAK, "leak: event"),
+    PLANT(a_stream_leaks, LEAK, "leak: stream"),
+    PLANT(missing_wait, RACE, "data race", "cudaMemcpyPeerAsync"),
+    PLANT(missing_wait_hidden_by_timing, RACE, "data race", "cudaMemcpyPeerAsync"),
+    PLANT(wait_before_record, RACE, "data race", "cudaMemcpyPeerAsync"),
+    PLANT(overwritten_too_early, RACE, "data race", "cudaMemsetAsync"),
+    PLANT(kernel_reads_too_early, RACE, "data race", "add_kernel"),
+    PLANT(pinned_reused_too_early, RACE, "data race", "pinned_reused_too_early"),
+    PLANT(pageable_reused_too_early, RACE, "data race", "pageable_reused_too_early"),
+    PLANT(result_read_too_early, RACE, "data race", "result_read_too_early"),
+    PLANT(query_is_no_wait, RACE, "data race", "query_is_no_wait"),
+    PLANT(graph_without_a_wait, RACE, "data race", "cudaMemcpyPeerAsync"),
+    PLANT(sound_pass, SOUND, NULL),
+    PLANT(sound_reuse, SOUND, NULL),
+    PLANT(sound_graph, SOUND, NULL),
+#undef PLANT
+};
+
+#define PLANTED (int)(sizeof planted / sizeof *planted)
+
+/* Runs one in a process of its own; its stderr goes to `text`. Returns the status of wait(). */
+static int run_apart(const struct planted *fault, char *text, size_t size)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execl("/proc/self/exe", "test_faults", fault->name, (char *)NULL);
+        _exit(97);
+    }
+    close(ends[1]);
+    size_t length = 0;
+    for (ssize_t got; (got = read(ends[0], text + length, size - 1 - length)) > 0;)
+        length += (size_t)got;
+    text[length] = '\0';
+    close(ends[0]);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static bool ended_as(enum kind kind, int status)
+{
+    switch (kind) {
+    case FAULT:
+    case SEGMENT:
+        return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    case LEAK:
+        return WIFEXITED(status) && WEXITSTATUS(status) == 23;
+    case RACE:
+        return WIFEXITED(status) && WEXITSTATUS(status) == TSAN_STATUS;
+    default:
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    }
+}
+
+static void is_reported(void **state)
+{
+    const struct planted *fault = *state;
+    if (fault->kind == RACE && !TSAN)
+        skip();
+    static char text[1 << 16];
+    int status = run_apart(fault, text, sizeof text);
+    for (int i = 0; i < 2; i++)
+        if (fault->says[i] != NULL && strstr(text, fault->says[i]) == NULL)
+            fail_msg("%s: not said: \"%s\"; status %#x, stderr:\n%s", fault->name, fault->says[i], (unsigned)status,
+                     text);
+    if (!ended_as(fault->kind, status))
+        fail_msg("%s: ended with status %#x, stderr:\n%s", fault->name, (unsigned)status, text);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[PLANTED];
+    for (int i = 0; i < PLANTED; i++) {
+        if (argc == 2 && strcmp(argv[1], planted[i].name) == 0) {
+            set_up();
+            planted[i].run();
+            if (planted[i].kind == FAULT || planted[i].kind == SEGMENT)
+                fprintf(stderr, "nothing was reported\n");
+            return 0;
+        }
+        tests[i] = (struct CMUnitTest){planted[i].name, is_reported, NULL, NULL, (void *)&planted[i]};
+    }
+    return _cmocka_run_group_tests("cudasim/faults", tests, PLANTED, NULL, NULL);
+}
