@@ -85,6 +85,7 @@ struct exec_run {
     struct exec_stage *stages;
     struct sp_live *live; /* [device] */
     struct sp_trace *trace;
+    struct sp_trace *layers;               /* spans of single layers; NULL: not timed */
     struct exec_snapshot *snapshots;       /* [evaluation * devices + device] */
     struct sp_epoch_device *epoch_devices; /* as in sp_summary, made of the snapshots after the run */
     struct exec_progress_state progress;

@@ -192,6 +192,29 @@ static void release_batch(struct pass *pass, int times)
         exec_loader_release(loader, number);
 }
 
+/* Adds a layer's pass to the trace of layers, where there is one. */
+static void add_layer_span(const struct pass *pass, int l, double start_s)
+{
+    static const enum sp_span_kind kinds[] = {[SP_PASS_FORWARD] = SP_SPAN_FORWARD,
+                                              [SP_PASS_BACKWARD] = SP_SPAN_BACKWARD,
+                                              [SP_PASS_EVALUATE] = SP_SPAN_EVALUATE};
+    int device = pass->kind == SP_PASS_BACKWARD ? pass->stage->backward_device : pass->stage->forward_device;
+    if (pass->run->layers != NULL)
+        sp_trace_add(pass->run->layers, device,
+                     &(struct sp_span){.start_s = start_s,
+                                       .end_s = exec_run_now_s(pass->run),
+                                       .minibatch = pass->instr->minibatch,
+                                       .version = pass->instr->version,
+                                       .stage = l,
+                                       .microbatch = pass->instr->microbatch,
+                                       .kind = kinds[pass->kind]});
+}
+
+static double layer_start_s(const struct pass *pass)
+{
+    return pass->run->layers != NULL ? exec_run_now_s(pass->run) : 0;
+}
+
 static sp_status run_forward(struct pass *pass, struct sp_error *err)
 {
     struct exec_run *run = pass->run;
@@ -214,7 +237,9 @@ static sp_status run_forward(struct pass *pass, struct sp_error *err)
         io.labels = labels != NULL ? labels : batch.labels;
         io.loss_sum = &loss_sum;
         io.correct = &correct;
+        double start_s = layer_start_s(pass);
         SP_TRY(run->backend->run(pass->model, l, pass->kind, &io, err));
+        add_layer_span(pass, l, start_s);
     }
     release_batch(pass, takes);
     if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD)
@@ -305,7 +330,10 @@ static sp_status backward_layer(const struct pass *pass, int l, struct sp_error 
 sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
 {
     struct pass pass = begin_pass(run, instr, SP_PASS_BACKWARD);
-    for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--)
+    for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--) {
+        double start_s = layer_start_s(&pass);
         SP_TRY(backward_layer(&pass, l, err));
+        add_layer_span(&pass, l, start_s);
+    }
     return SP_OK;
 }

@@ -216,6 +216,8 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
     if (run->progress.losses == NULL)
         return SP_FAIL(err, SP_E_MEMORY, "no memory for the losses of %lld minibatches", (long long)plan->minibatches);
     SP_TRY(sp_trace_create(plan->device_count, 0, run->config.spans_per_lane, &run->trace, err));
+    if (run->config.layer_spans > 0)
+        SP_TRY(sp_trace_create(plan->device_count, 0, run->config.layer_spans, &run->layers, err));
     SP_TRY(exec_initialise(run, err));
     return run->resume != NULL ? exec_checkpoint_check(run, err) : SP_OK;
 }
@@ -270,6 +272,7 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     free(run->progress.epochs);
     free(run->progress.losses);
     sp_trace_destroy(&run->trace);
+    sp_trace_destroy(&run->layers);
     if (run->channels != NULL)
         run->transport->destroy(&run->channels);
     if (run->blocks.blocks != NULL)
@@ -412,6 +415,13 @@ struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer)
     struct sp_trace *trace = trainer->run.trace;
     trainer->run.trace = NULL;
     return trace;
+}
+
+struct sp_trace *exec_trainer_take_layers(struct exec_trainer *trainer)
+{
+    struct sp_trace *layers = trainer->run.layers;
+    trainer->run.layers = NULL;
+    return layers;
 }
 
 double exec_trainer_time_s(const struct exec_trainer *trainer)

@@ -49,6 +49,7 @@ struct exec_trainer_config {
     bool augment;            /* crop and flip the training images */
     uint64_t seed;
     int64_t spans_per_lane; /* kept in the trace */
+    int64_t layer_spans;    /* each device's layer passes kept in a trace of their own; 0: none are timed */
     void (*progress)(void *self,
                      const struct exec_progress *progress); /* NULL: none; called at most 20 times a second */
     void *progress_self;
@@ -86,6 +87,9 @@ size_t exec_trainer_live_peak(const struct exec_trainer *trainer, int device, en
 /* After the run. */
 const struct sp_trace *exec_trainer_trace(const struct exec_trainer *trainer);
 struct sp_trace *exec_trainer_take_trace(struct exec_trainer *trainer); /* the caller's from now on */
+/* Spans FORWARD, BACKWARD and EVALUATE of single layers: `stage` is the layer. NULL: none were asked for. The caller's
+ * from now on. */
+struct sp_trace *exec_trainer_take_layers(struct exec_trainer *trainer);
 double exec_trainer_time_s(const struct exec_trainer *trainer);
 const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count);
 const struct sp_epoch_device *

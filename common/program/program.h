@@ -27,6 +27,7 @@ struct program {
     const char *from;    /* --from; NULL: the official place */
     const char *format;  /* schedule: text, csv, picture; NULL: text */
     int64_t minibatches; /* schedule: how many to show; 0: 12 */
+    int64_t layer_spans; /* single layers' spans that training keeps for each device */
     bool json, quiet, verbose, baseline, resume;
 };
 
@@ -69,7 +70,8 @@ sp_status program_choose(struct sp_experiment *experiment, struct sp_network **n
 struct program_result {
     struct sp_summary summary;
     struct sp_trace *trace;
-    const float *losses; /* per minibatch; NULL: simulated */
+    struct sp_trace *layers; /* spans of single layers; NULL: not asked for */
+    const float *losses;     /* per minibatch; NULL: simulated */
 };
 
 /* Simulates the setup's plan, and its baseline for the speedup. Free with program_result_fini. */

@@ -62,6 +62,7 @@ void program_result_fini(struct program_result *result)
 {
     sp_summary_fini(&result->summary);
     sp_trace_destroy(&result->trace);
+    sp_trace_destroy(&result->layers);
     free((void *)result->losses);
     result->losses = NULL;
 }

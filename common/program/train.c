@@ -99,6 +99,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.augment = strcmp(experiment->data.augment, "crop-flip") == 0;
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;
+    config.layer_spans = program->layer_spans;
     config.stop = &program_stop;
     view->terminal = isatty(STDERR_FILENO);
     if (!program->quiet) {
@@ -165,6 +166,7 @@ static void fill_result(const struct program_setup *setup, struct exec_trainer *
     memcpy(losses, exec_trainer_losses(trainer), (size_t)plan->minibatches * sizeof *losses);
     result->losses = losses;
     result->trace = exec_trainer_take_trace(trainer);
+    result->layers = exec_trainer_take_layers(trainer);
 }
 
 /* Passes over the data, the last perhaps in part. */
