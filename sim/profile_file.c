@@ -1,6 +1,7 @@
 #include "sim/profile_file.h"
 #include "common/alloc.h"
 #include "common/file.h"
+#include "common/layer.h"
 #include "common/yaml.h"
 
 #include <stdio.h>
@@ -8,10 +9,35 @@
 #include <string.h>
 #include <unistd.h>
 
+const char *const sim_class_names[SIM_CLASS_COUNT] = {
+    [SIM_CLASS_CONVOLUTION] = "convolution", [SIM_CLASS_FULLY_CONNECTED] = "fully-connected",
+    [SIM_CLASS_POOLING] = "pooling",         [SIM_CLASS_ELEMENTWISE] = "elementwise",
+    [SIM_CLASS_UPDATE] = "update",
+};
+
+enum sim_class sim_class_of(enum sp_layer_type type)
+{
+    switch (type) {
+    case SP_LAYER_CONVOLUTION:
+        return SIM_CLASS_CONVOLUTION;
+    case SP_LAYER_FULLY_CONNECTED:
+        return SIM_CLASS_FULLY_CONNECTED;
+    case SP_LAYER_MAX_POOL:
+    case SP_LAYER_AVERAGE_POOL:
+    case SP_LAYER_GLOBAL_AVERAGE_POOL:
+        return SIM_CLASS_POOLING;
+    default:
+        return SIM_CLASS_ELEMENTWISE;
+    }
+}
+
+/* The fields of a map of the file; a map has the name of its key. */
 #define AT(key, field, type, low, high)                                                                                \
     {                                                                                                                  \
         key, type, offsetof(struct sim_profile, field), low, high, true                                                \
     }
+#define SECONDS(key, field) AT(key, field, SP_FIELD_DOUBLE, 0, 1e6)
+#define FACTOR(key, field)  AT(key, field, SP_FIELD_DOUBLE, 0, 1e3)
 static const struct sp_field machine_fields[] = {
     AT("cpu", cpu, SP_FIELD_TEXT, 0, 0),
     AT("cores", cores, SP_FIELD_INT, 1, 1e6),
@@ -19,20 +45,66 @@ static const struct sp_field machine_fields[] = {
     AT("threads", threads, SP_FIELD_INT, 1, 1024),
     AT("convolution", convolution, SP_FIELD_TEXT, 0, 0),
 };
-static const struct sp_field contention_fields[] = {
-    AT("forward", contention_forward, SP_FIELD_DOUBLE, 1e-3, 1e3),
-    AT("backward", contention_backward, SP_FIELD_DOUBLE, 1e-3, 1e3),
+static const struct sp_field speed_fields[] = {
+    AT("flops", flops, SP_FIELD_DOUBLE, 1, 1e18),
+    AT("bytes", bytes_per_s, SP_FIELD_DOUBLE, 1, 1e18),
+    FACTOR("drift", drift),
+    FACTOR("load", load),
+};
+static const struct sp_field stage_fields[] = {
+    SECONDS("update", update_s),           SECONDS("update_parameter", update_parameter_s),
+    SECONDS("handover", handover_s),       SECONDS("handover_awake", handover_awake_s),
+    SECONDS("load_sample", load_sample_s),
+};
+static const struct sp_field noise_fields[] = {
+    FACTOR("forward", noise_forward),
+    FACTOR("backward", noise_backward),
+    FACTOR("update", noise_update),
+    FACTOR("run", noise_run),
+};
+static const struct sp_field held_fields[] = {
+    AT("points", fit.held_points, SP_FIELD_INT, 0, 1e9),
+    FACTOR("median", fit.held_median),
+    FACTOR("ninth", fit.held_ninth),
 };
 static const struct sp_field root_fields[] = {AT("network", network, SP_FIELD_TEXT, 0, 0)};
 #undef AT
-#define AT(key, field, type, low, high)                                                                                \
+#undef SECONDS
+#undef FACTOR
+#define AT(key, object, field, type, low, high)                                                                        \
     {                                                                                                                  \
-        key, type, offsetof(struct sim_profile_entry, field), low, high, true                                          \
+        key, type, offsetof(object, field), low, high, true                                                            \
     }
-static const struct sp_field entry_fields[] = {
-    AT("batch", batch, SP_FIELD_INT, 1, 1e6),          AT("group", group, SP_FIELD_INT, 1, 1e6),
-    AT("forward", forward_s, SP_FIELD_DOUBLE, 0, 1e6), AT("backward", backward_s, SP_FIELD_DOUBLE, 0, 1e6),
-    AT("update", update_s, SP_FIELD_DOUBLE, 0, 1e6),   AT("spread", spread, SP_FIELD_DOUBLE, 0, 1e6),
+static const struct sp_field input_fields[] = {
+    AT("batch", struct sim_profile_input, batch, SP_FIELD_INT, 1, 1e6),
+    AT("forward", struct sim_profile_input, forward_s, SP_FIELD_DOUBLE, 0, 1e6),
+};
+static const struct sp_field layer_fields[] = {
+    AT("layer", struct sim_profile_layer, layer, SP_FIELD_TEXT, 0, 0),
+    AT("batch", struct sim_profile_layer, batch, SP_FIELD_INT, 1, 1e6),
+    AT("forward", struct sim_profile_layer, forward_s, SP_FIELD_DOUBLE, 0, 1e6),
+    AT("backward", struct sim_profile_layer, backward_s, SP_FIELD_DOUBLE, 0, 1e6),
+    AT("evaluate", struct sim_profile_layer, evaluate_s, SP_FIELD_DOUBLE, 0, 1e6),
+    AT("spread", struct sim_profile_layer, spread, SP_FIELD_DOUBLE, 0, 1e6),
+};
+/* A row of the fit as it is read: its kind is a word. */
+struct fit_line {
+    char *kind;
+    struct sim_roofline_row row;
+};
+static const struct sp_field fit_fields[] = {
+    AT("kind", struct fit_line, kind, SP_FIELD_TEXT, 0, 0),
+    AT("backward", struct fit_line, row.backward, SP_FIELD_BOOL, 0, 0),
+    AT("peak", struct fit_line, row.peak, SP_FIELD_DOUBLE, 1e-9, 1e30),
+    AT("positions", struct fit_line, row.positions, SP_FIELD_DOUBLE, -100, 100),
+    AT("inputs", struct fit_line, row.inputs, SP_FIELD_DOUBLE, -100, 100),
+    AT("outputs", struct fit_line, row.outputs, SP_FIELD_DOUBLE, -100, 100),
+    AT("bandwidth", struct fit_line, row.bandwidth_bytes_per_s, SP_FIELD_DOUBLE, 1e-9, 1e30),
+    AT("launch", struct fit_line, row.launch_s, SP_FIELD_DOUBLE, 1e-30, 1e6),
+    AT("least", struct fit_line, row.least, SP_FIELD_DOUBLE, 0, 1e30),
+    AT("most", struct fit_line, row.most, SP_FIELD_DOUBLE, 0, 1e30),
+    AT("residual", struct fit_line, row.residual, SP_FIELD_DOUBLE, 0, 1e30),
+    AT("points", struct fit_line, row.points, SP_FIELD_INT, 1, 1e9),
 };
 #undef AT
 #define COUNT(array) (int)(sizeof array / sizeof *array)
@@ -52,16 +124,20 @@ void sim_profile_machine(struct sim_profile *profile)
 
 void sim_profile_fini(struct sim_profile *profile)
 {
+    for (int l = 0; profile->layers != NULL && l < profile->layer_count; l++)
+        free(profile->layers[l].layer);
+    free(profile->layers);
+    free(profile->inputs);
     free(profile->cpu);
     free(profile->backend);
     free(profile->convolution);
     free(profile->network);
-    free(profile->entries);
+    sim_roofline_fini(&profile->fit);
     *profile = (struct sim_profile){0};
 }
 
 static sp_status read_map(const struct sp_yaml *root, const char *key, const struct sp_field *fields, int count,
-                          struct sim_profile *out, struct sp_error *err)
+                          void *out, struct sp_error *err)
 {
     const struct sp_yaml *map = sp_yaml_get(root, key);
     if (map == NULL)
@@ -69,43 +145,102 @@ static sp_status read_map(const struct sp_yaml *root, const char *key, const str
     return sp_yaml_fields(map, key, fields, count, NULL, out, err);
 }
 
-static sp_status read_entries(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
+/* A factor for each class: into doubles one behind another. */
+static sp_status read_classes(const struct sp_yaml *root, const char *key, double *out, struct sp_error *err)
 {
-    const struct sp_yaml *list = sp_yaml_get(root, "measured");
-    if (list == NULL || list->kind != SP_YAML_LIST || list->count == 0)
-        return sp_reject(
-            err, list != NULL ? list->mark : root->mark,
-            "profile: \"measured\" must be a list of {batch:, group:, forward:, backward:, update:, spread:}");
-    out->entries = sp_calloc((size_t)list->count, sizeof *out->entries);
-    out->count = list->count;
+    struct sp_field fields[SIM_CLASS_COUNT];
+    for (int c = 0; c < SIM_CLASS_COUNT; c++)
+        fields[c] = (struct sp_field){sim_class_names[c], SP_FIELD_DOUBLE, (size_t)c * sizeof(double), 0, 1e3, true};
+    return read_map(root, key, fields, SIM_CLASS_COUNT, out, err);
+}
+
+static sp_status read_contention(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
+{
+    const struct sp_yaml *map = sp_yaml_get(root, "contention");
     sp_status status = SP_OK;
-    for (int i = 0; i < list->count; i++) {
-        struct sim_profile_entry *entry = &out->entries[i];
-        sp_status one = sp_yaml_fields(list->items[i], "measured", entry_fields, COUNT(entry_fields), NULL, entry, err);
-        for (int e = 0; e < i && one == SP_OK; e++)
-            if (out->entries[e].batch == entry->batch && out->entries[e].group == entry->group)
-                one = sp_reject(err, list->items[i]->mark, "measured: batch %d of group %d stands here a second time",
-                                entry->batch, entry->group);
+    if (map == NULL || map->kind != SP_YAML_MAP)
+        return sp_reject(err, map != NULL ? map->mark : root->mark,
+                         "profile: \"contention\" must be a map of classes of work");
+    for (int c = 0; c < SIM_CLASS_COUNT; c++) {
+        sp_status one = read_classes(map, sim_class_names[c], out->slowdown[c], err);
         status = one != SP_OK ? one : status;
     }
     return status;
 }
 
+/* A list of maps into *array, `size` bytes an element. */
+static sp_status read_list(const struct sp_yaml *root, const char *key, const struct sp_field *fields, int count,
+                           size_t size, bool may_be_empty, void **array, int *length, struct sp_error *err)
+{
+    const struct sp_yaml *list = sp_yaml_get(root, key);
+    sp_status status = SP_OK;
+    if (list == NULL || list->kind != SP_YAML_LIST || (list->count == 0 && !may_be_empty))
+        return sp_reject(err, list != NULL ? list->mark : root->mark, "profile: \"%s\" must be a list of {%s:, %s:, …}",
+                         key, fields[0].key, fields[1].key);
+    *array = sp_calloc((size_t)list->count + 1, size);
+    *length = list->count;
+    for (int i = 0; i < list->count; i++) {
+        sp_status one =
+            sp_yaml_fields(list->items[i], key, fields, count, NULL, (char *)*array + (size_t)i * size, err);
+        status = one != SP_OK ? one : status;
+    }
+    return status;
+}
+
+static sp_status check_twice(const struct sp_yaml *root, const struct sim_profile *p, struct sp_error *err)
+{
+    const struct sp_yaml *list = sp_yaml_get(root, "layers");
+    for (int l = 1; l < p->layer_count; l++)
+        for (int other = 0; other < l; other++)
+            if (p->layers[l].batch == p->layers[other].batch && strcmp(p->layers[l].layer, p->layers[other].layer) == 0)
+                return sp_reject(err, list->items[l]->mark, "layers: %s at batch %d stands here a second time",
+                                 p->layers[l].layer, p->layers[l].batch);
+    return SP_OK;
+}
+
+static sp_status read_fit(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
+{
+    struct fit_line *lines = NULL;
+    int count = 0;
+    sp_status status =
+        read_list(root, "fit", fit_fields, COUNT(fit_fields), sizeof *lines, true, (void **)&lines, &count, err);
+    out->fit.rows = sp_calloc((size_t)count + 1, sizeof *out->fit.rows);
+    for (int l = 0; l < count && status == SP_OK; l++) {
+        lines[l].row.type = sp_layer_type_of(lines[l].kind);
+        if (lines[l].row.type == SP_LAYER_TYPE_COUNT)
+            status = sp_reject(err, sp_yaml_get(root, "fit")->items[l]->mark, "fit: no kind of layer is called \"%s\"",
+                               lines[l].kind);
+        out->fit.rows[out->fit.count++] = lines[l].row;
+    }
+    for (int l = 0; lines != NULL && l < count; l++)
+        free(lines[l].kind);
+    free(lines);
+    return status;
+}
+
 static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
 {
-    static const char *const others[] = {"machine", "contention", "measured", NULL};
+    static const char *const others[] = {"machine", "speed",  "stage",    "noise", "in_flight", "contention",
+                                         "inputs",  "layers", "held_out", "fit",   NULL};
+    SP_TRY(sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err));
     sp_status parts[] = {
-        sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err),
-        root->kind != SP_YAML_MAP ? SP_E_INPUT
-                                  : read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
-        root->kind != SP_YAML_MAP ? SP_E_INPUT
-                                  : read_map(root, "contention", contention_fields, COUNT(contention_fields), out, err),
-        root->kind != SP_YAML_MAP ? SP_E_INPUT : read_entries(root, out, err),
+        read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
+        read_map(root, "speed", speed_fields, COUNT(speed_fields), out, err),
+        read_map(root, "stage", stage_fields, COUNT(stage_fields), out, err),
+        read_map(root, "noise", noise_fields, COUNT(noise_fields), out, err),
+        read_map(root, "held_out", held_fields, COUNT(held_fields), out, err),
+        read_classes(root, "in_flight", out->in_flight, err),
+        read_contention(root, out, err),
+        read_list(root, "inputs", input_fields, COUNT(input_fields), sizeof *out->inputs, false, (void **)&out->inputs,
+                  &out->input_count, err),
+        read_list(root, "layers", layer_fields, COUNT(layer_fields), sizeof *out->layers, false, (void **)&out->layers,
+                  &out->layer_count, err),
+        read_fit(root, out, err),
     };
     for (int p = 0; p < COUNT(parts); p++)
         if (parts[p] != SP_OK)
             return parts[p];
-    return SP_OK;
+    return check_twice(root, out, err);
 }
 
 sp_status sim_profile_read(const char *path, struct sp_mark mark, struct sim_profile *out, struct sp_error *err)
@@ -124,25 +259,71 @@ sp_status sim_profile_read(const char *path, struct sp_mark mark, struct sim_pro
     return status;
 }
 
+static void write_classes(FILE *out, const double *values)
+{
+    for (int c = 0; c < SIM_CLASS_COUNT; c++)
+        fprintf(out, "%s%s: %.4f", c > 0 ? ", " : "{", sim_class_names[c], values[c]);
+    fputs("}\n", out);
+}
+
+static void write_head(FILE *out, const struct sim_profile *p)
+{
+    fprintf(
+        out,
+        "# Measured by `stalepipe profile`: seconds of a microbatch. Use with cost: {model: profile, file: ...}.\n"
+        "machine: {cpu: \"%s\", cores: %d, backend: %s, threads: %d, convolution: %s}\n"
+        "# one core, by probes between the measurements; drift: their deviation; load: cores others used, at worst\n"
+        "speed: {flops: %.4g, bytes: %.4g, drift: %.4f, load: %.4f}\n"
+        "network: \"%s\"\n"
+        "# an optimiser step, and for each parameter; a message to a device that sleeps, or still looks; a sample\n"
+        "stage: {update: %.4e, update_parameter: %.4e, handover: %.4e, handover_awake: %.4e, load_sample: %.4e}\n"
+        "# relative deviations: of an instruction, of a whole run\n"
+        "noise: {forward: %.4f, backward: %.4f, update: %.4f, run: %.4f}\n",
+        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->flops, p->bytes_per_s, p->drift, p->load,
+        p->network, p->update_s, p->update_parameter_s, p->handover_s, p->handover_awake_s, p->load_sample_s,
+        p->noise_forward, p->noise_backward, p->noise_update, p->noise_run);
+    fputs("# times as long where several microbatches are in flight\nin_flight: ", out);
+    write_classes(out, p->in_flight);
+    fputs("# how much longer a class takes while another device does another class\ncontention:\n", out);
+    for (int c = 0; c < SIM_CLASS_COUNT; c++) {
+        fprintf(out, "  %s: ", sim_class_names[c]);
+        write_classes(out, p->slowdown[c]);
+    }
+}
+
+static void write_fit(FILE *out, const struct sim_roofline *fit)
+{
+    fprintf(out,
+            "# for layers that were not measured: launch + max(work / rate, bytes / bandwidth), see sim/roofline.h;\n"
+            "# held_out: how far a fit without them was off some layers, relative\n"
+            "held_out: {points: %d, median: %.4f, ninth: %.4f}\nfit:%s\n",
+            fit->held_points, fit->held_median, fit->held_ninth, fit->count == 0 ? " []" : "");
+    for (int r = 0; r < fit->count; r++) {
+        const struct sim_roofline_row *row = &fit->rows[r];
+        fprintf(out,
+                "- {kind: %s, backward: %s, peak: %.5g, positions: %.4f, inputs: %.4f, outputs: %.4f, bandwidth: %.5g, "
+                "launch: %.3e, least: %.5g, most: %.5g, residual: %.4f, points: %d}\n",
+                sp_layer_kinds[row->type]->name, row->backward ? "true" : "false", row->peak, row->positions,
+                row->inputs, row->outputs, row->bandwidth_bytes_per_s, row->launch_s, row->least, row->most,
+                row->residual, row->points);
+    }
+}
+
 sp_status sim_profile_write(const struct sim_profile *p, const char *path, struct sp_error *err)
 {
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
-    fprintf(
-        file.stream,
-        "# Measured by `stalepipe profile`: seconds of a microbatch, medians. Use with cost: {model: profile, file: "
-        "...}.\n"
-        "machine: {cpu: \"%s\", cores: %d, backend: %s, threads: %d, convolution: %s}\n"
-        "network: \"%s\"\n"
-        "# how many times as long stages take while another device works\n"
-        "contention: {forward: %.4f, backward: %.4f}\n"
-        "measured:   # group: a weight layer and what follows it, counted as in pipeline.cuts\n",
-        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->network, p->contention_forward,
-        p->contention_backward);
-    for (int e = 0; e < p->count; e++) {
-        const struct sim_profile_entry *m = &p->entries[e];
-        fprintf(file.stream, "- {batch: %d, group: %d, forward: %.4e, backward: %.4e, update: %.4e, spread: %.4f}\n",
-                m->batch, m->group, m->forward_s, m->backward_s, m->update_s, m->spread);
+    write_head(file.stream, p);
+    fputs("# what the stage with the input takes beside its layers\ninputs:\n", file.stream);
+    for (int i = 0; i < p->input_count; i++)
+        fprintf(file.stream, "- {batch: %d, forward: %.4e}\n", p->inputs[i].batch, p->inputs[i].forward_s);
+    fputs("layers:\n", file.stream);
+    for (int l = 0; l < p->layer_count; l++) {
+        const struct sim_profile_layer *m = &p->layers[l];
+        fprintf(file.stream,
+                "- {layer: \"%s\", batch: %d, forward: %.4e, backward: %.4e, evaluate: %.4e, spread: %.4f}\n", m->layer,
+                m->batch, m->forward_s, m->backward_s, m->evaluate_s, m->spread);
     }
+    write_fit(file.stream, &p->fit);
     return sp_file_commit(&file, err);
 }

@@ -1,32 +1,66 @@
 /*
  * profile_file.h - a cost file: what `stalepipe profile` measured of a network on a machine.
  *
- * YAML. Times are seconds of a microbatch of `batch` samples: the median, and `spread`, the median deviation from it of
- * forward and backward together, relative; layers are scaled so that they add up to what the whole network took at
- * once. A group is a weight layer with what follows it, counted as in the PPV.
+ * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: medians over rounds of
+ * the mean of each round's middle half; `spread` is the median deviation from that, relative.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
 
 #include "common/error.h"
+#include "common/network.h"
+#include "sim/roofline.h"
 
 #include <stdbool.h>
 
-struct sim_profile_entry {
-    int batch, group;
-    double forward_s, backward_s, update_s, spread;
+/* Kinds of work that differ in how they use a machine: those whose contention is told apart. */
+enum sim_class {
+    SIM_CLASS_CONVOLUTION,
+    SIM_CLASS_FULLY_CONNECTED,
+    SIM_CLASS_POOLING,
+    SIM_CLASS_ELEMENTWISE, /* batch norm, ReLU, addition, dropout, LRN, loss */
+    SIM_CLASS_UPDATE,
+    SIM_CLASS_COUNT
+};
+extern const char *const sim_class_names[SIM_CLASS_COUNT];
+enum sim_class sim_class_of(enum sp_layer_type type);
+
+struct sim_profile_layer {
+    char *layer; /* its name in the network */
+    int batch;
+    double forward_s, backward_s, evaluate_s, spread;
+};
+
+/* What the stage with the input takes beside its layers: the minibatch is taken over. */
+struct sim_profile_input {
+    int batch;
+    double forward_s;
 };
 
 struct sim_profile {
+    /* machine */
     char *cpu; /* model name */
     int cores;
     char *backend, *convolution;
     int threads;
+    /* speed, by probes before and after each measurement */
+    double flops, bytes_per_s;
+    double drift; /* relative deviation of the arithmetic probes */
+    double load;  /* cores that other programs used, in the worst of the measurements that were kept */
     char *network;
-    /* How much longer stages take while the other device works too. */
-    double contention_forward, contention_backward;
-    struct sim_profile_entry *entries;
-    int count;
+    /* stage */
+    double update_s, update_parameter_s;               /* of an optimiser step, and for each parameter */
+    double handover_s, handover_awake_s;               /* from one device to another that sleeps, or still looks */
+    double load_sample_s;                              /* one sample prepared by a loader's thread */
+    double in_flight[SIM_CLASS_COUNT];                 /* times as long where several microbatches are in flight */
+    double slowdown[SIM_CLASS_COUNT][SIM_CLASS_COUNT]; /* relative excess of a class beside another device's */
+    /* relative deviations: of one instruction, and of a whole run */
+    double noise_forward, noise_backward, noise_update, noise_run;
+    struct sim_profile_input *inputs;
+    int input_count;
+    struct sim_profile_layer *layers;
+    int layer_count;
+    struct sim_roofline fit;
 };
 
 /* This machine's processor and cores into cpu (the caller frees) and cores. */

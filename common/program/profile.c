@@ -1,286 +1,272 @@
 /*
  * `profile`: measures a network on this machine by training it a little, and writes a cost file.
  *
- * Each weight layer is made a stage of its own, all on one device, so that the trace of a real run times every layer as
- * the executor runs it: three minibatch sizes in turn, three times. The uncut network, run between, says what the sum
- * of layers misses at each size; layers are scaled by that. A pipeline on two devices, cut where it balances, says how
- * they slow each other.
+ * Rounds, each of them all of this, so that the machine's drift meets everything alike: the uncut network at five
+ * minibatch sizes, with every layer timed in the trace; then what stages and devices add (profile_stages.c). A round's
+ * value of a pass is the mean of the middle half of its repeats; the file has the median of the rounds.
  */
+#include "common/program/profile.h"
 #include "common/alloc.h"
-#include "common/program/program.h"
-#include "common/schedule.h"
-#include "sim/profile_file.h"
-
-#include <gsl/gsl_sort.h>
-#include <gsl/gsl_statistics.h>
+#include "exec/data/data.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-enum { SIZES = 3, ROUNDS = 3, WARM = 4, MINIBATCHES = 16, LEAST_BATCH = 4 };
+enum { ROUNDS = 5, FEWER_ROUNDS = 3, LEAST_BATCH = 4, TRIALS_OF_STAGES = 2 };
 
-/* Times of one kind of work of one stage. */
-struct samples {
-    double *values;
-    int count;
-};
+/* How long it waits in all for other programs to end. */
+static const double PATIENCE_S = 60;
 
-struct stage_samples {
-    struct samples forward, backward, update;
-};
+/* A network whose round takes longer than this gets fewer. */
+static const double LONG_ROUND_S = 20;
 
-static void add(struct samples *samples, double value)
+static double now_s(void)
 {
-    *(double *)sp_grow((void **)&samples->values, samples->count, sizeof value) = value;
-    samples->count++;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static double median(struct samples *samples)
+/* Steps of the uncut network, and what F has beside its layers. */
+static void take_steps(struct size_samples *size, const struct program_result *result)
 {
-    if (samples->count == 0)
-        return 0;
-    gsl_sort(samples->values, 1, (size_t)samples->count);
-    return gsl_stats_median_from_sorted_data(samples->values, 1, (size_t)samples->count);
-}
-
-/* The median distance from the median, relative. */
-static double spread(struct samples *samples)
-{
-    double middle = median(samples), result;
-    struct samples distances = {0};
-    for (int s = 0; s < samples->count; s++)
-        add(&distances, fabs(samples->values[s] - middle));
-    result = middle > 0 ? median(&distances) / middle : 0;
-    free(distances.values);
-    return result;
-}
-
-static void stages_free(struct stage_samples *stages, int count)
-{
-    for (int i = 0; i < count; i++) {
-        free(stages[i].forward.values);
-        free(stages[i].backward.values);
-        free(stages[i].update.values);
+    const struct sp_lane *stages = &result->trace->lanes[0], *layers = &result->layers->lanes[0];
+    double step_s = 0;
+    int64_t l = 0;
+    for (int64_t s = 0; s < stages->count; s++) {
+        const struct sp_span *span = &stages->spans[s];
+        double seconds = span->end_s - span->start_s, rest_s = seconds;
+        for (; l < layers->count && layers->spans[l].end_s <= span->end_s; l++)
+            if (layers->spans[l].start_s >= span->start_s)
+                rest_s -= layers->spans[l].end_s - layers->spans[l].start_s;
+        if (span->minibatch < PROFILE_WARM || span->kind == SP_SPAN_EVALUATE || span->kind == SP_SPAN_WAIT)
+            continue;
+        step_s = span->kind == SP_SPAN_FORWARD ? seconds : step_s + seconds;
+        if (span->kind == SP_SPAN_FORWARD)
+            samples_add(&size->input.now, rest_s);
+        if (span->kind == SP_SPAN_UPDATE)
+            samples_add(&size->step.now, step_s);
     }
-    free(stages);
+    samples_add(&size->input.rounds, fmax(0, samples_middle_mean(&size->input.now)));
+    samples_add(&size->step.rounds, samples_middle_mean(&size->step.now));
+    samples_clear(&size->input.now);
+    samples_clear(&size->step.now);
 }
 
-static void collect(const struct sp_trace *trace, struct stage_samples *stages)
+static sp_status measure_size(struct profiling *p, struct size_samples *size, struct sp_error *err)
 {
-    for (int l = 0; l < trace->device_count; l++)
-        for (int64_t s = 0; s < trace->lanes[l].count; s++) {
-            const struct sp_span *span = &trace->lanes[l].spans[s];
-            if (span->minibatch < WARM)
-                continue;
-            double seconds = span->end_s - span->start_s;
-            if (span->kind == SP_SPAN_FORWARD)
-                add(&stages[span->stage].forward, seconds);
-            else if (span->kind == SP_SPAN_BACKWARD)
-                add(&stages[span->stage].backward, seconds);
-            else if (span->kind == SP_SPAN_UPDATE)
-                add(&stages[span->stage].update, seconds);
-        }
-}
-
-/* Trains the experiment for a few minibatches with other cuts, schedule and minibatch, and adds to the samples. */
-static sp_status run(const struct program *program, const struct program_setup *from, int batch, const int *cuts,
-                     int cut_count, const char *schedule, bool one_device, struct stage_samples *stages,
-                     struct sp_error *err)
-{
-    struct sp_experiment trial = *from->experiment;
-    struct sp_mark *marks = sp_calloc((size_t)cut_count + 1, sizeof *marks);
-    struct program quiet = *program;
-    struct program_setup setup = {.experiment = &trial, .network = from->network};
+    struct profile_trial trial = {.what = "every layer",
+                                  .batch = size->batch,
+                                  .minibatches = profile_minibatches(samples_median(&size->step.rounds)),
+                                  .one_device = true,
+                                  .evaluate = true};
     struct program_result result = {0};
-    quiet.quiet = true;
-    trial.train.batch = batch;
-    trial.train.iterations = WARM + MINIBATCHES;
-    trial.train.evaluate_every = -1;
-    trial.train.stage_lr_count = 0;
-    trial.train.lr_schedule = "constant";
-    trial.train.warmup = 0;
-    trial.train.lr = 1e-4;
-    trial.phase_count = 0;
-    trial.pipeline.cuts = (int *)cuts;
-    trial.pipeline.cut_count = cut_count;
-    trial.pipeline.cut_marks = marks;
-    trial.pipeline.base.schedule = (char *)schedule;
-    trial.pipeline.base.weights = NULL;
-    trial.pipeline.base.microbatches = 1;
-    trial.pipeline.placement = one_device ? "one" : "colocated";
-    trial.devices.count = 0;
-    trial.sim.trace = (int64_t)(WARM + MINIBATCHES) * (cut_count + 1) * 8;
-    sp_status status = program_setup_plan(&setup, SP_PLAN_TRAIN, err);
-    if (status == SP_OK)
-        status = program_train(&quiet, &setup, NULL, false, &result, err);
-    if (status == SP_OK)
-        collect(result.trace, stages);
+    SP_TRY(profile_run(p, &trial, &result, err));
+    profile_take_layers(p, result.layers, size->passes);
+    profile_end_trial(p, size->passes);
+    take_steps(size, &result);
     program_result_fini(&result);
-    setup.experiment = NULL; /* borrowed, both */
-    setup.network = NULL;
-    program_setup_fini(&setup);
-    free(marks);
-    return status;
+    return SP_OK;
 }
 
-static void say(const struct program *program, const char *text)
+static sp_status measure(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
 {
-    if (!program->quiet)
-        fprintf(stderr, "profile: %s\n", text);
-}
-
-/* Scales the L layers of one size so that they add up to what the network took as one stage. */
-static void scale(struct sim_profile_entry *entries, int L, struct stage_samples *whole)
-{
-    double forward = 0, backward = 0;
-    for (int l = 0; l < L; l++) {
-        forward += entries[l].forward_s;
-        backward += entries[l].backward_s;
-    }
-    for (int l = 0; l < L; l++) {
-        entries[l].forward_s *= median(&whole->forward) / forward;
-        entries[l].backward_s *= median(&whole->backward) / backward;
-    }
-}
-
-/* All layers at all sizes; entries in order of size and layer. */
-static sp_status measure_layers(const struct program *program, const struct program_setup *setup,
-                                struct sim_profile *profile, struct sp_error *err)
-{
-    int L = setup->network->weight_layer_count, sizes[SIZES], count = 0;
-    int *cuts = sp_calloc((size_t)L, sizeof *cuts);
-    struct stage_samples *stages = sp_calloc((size_t)(L * SIZES), sizeof *stages);
-    struct stage_samples *whole = sp_calloc(SIZES, sizeof *whole);
-    sp_status status = SP_OK;
-    for (int c = 0; c + 1 < L; c++)
-        cuts[c] = c + 1;
-    for (int b = setup->experiment->train.batch; count < SIZES && (b >= LEAST_BATCH || count == 0); b /= 2)
-        sizes[count++] = b;
-    for (int r = 0; r < ROUNDS && status == SP_OK; r++)
-        for (int s = 0; s < count && status == SP_OK; s++) {
-            char text[96];
-            snprintf(text, sizeof text, "every layer, minibatches of %d, round %d of %d", sizes[s], r + 1, ROUNDS);
-            say(program, text);
-            status = run(program, setup, sizes[s], cuts, L - 1, "sequential", true, stages + s * L, err);
-            if (status == SP_OK)
-                status = run(program, setup, sizes[s], NULL, 0, "sequential", true, &whole[s], err);
-        }
-    profile->count = status == SP_OK ? count * L : 0;
-    profile->entries = sp_calloc((size_t)(count * L), sizeof *profile->entries);
-    for (int e = 0; e < profile->count; e++) {
-        struct stage_samples *stage = &stages[e];
-        double forward = spread(&stage->forward), backward = spread(&stage->backward);
-        profile->entries[e] = (struct sim_profile_entry){.batch = sizes[e / L],
-                                                         .group = e % L + 1,
-                                                         .forward_s = median(&stage->forward),
-                                                         .backward_s = median(&stage->backward),
-                                                         .update_s = median(&stage->update),
-                                                         .spread = fmax(forward, backward)};
-    }
-    for (int s = 0; s < count && profile->count > 0; s++)
-        scale(profile->entries + s * L, L, &whole[s]);
-    stages_free(whole, SIZES);
-    stages_free(stages, L * SIZES);
-    free(cuts);
-    return status;
-}
-
-/* Sums of the experiment's own minibatch over layers [from, to). */
-static void sum_of(const struct sim_profile *profile, int from, int to, double *forward_s, double *backward_s)
-{
-    *forward_s = *backward_s = 0;
-    for (int g = from; g < to; g++) {
-        *forward_s += profile->entries[g].forward_s;
-        *backward_s += profile->entries[g].backward_s;
-    }
-}
-
-/* The cut that balances best, by what the layers took. */
-static int balance(const struct sim_profile *profile, int L)
-{
-    int best = 1;
-    double best_s = INFINITY, f, b;
-    for (int cut = 1; cut < L; cut++) {
-        sum_of(profile, 0, cut, &f, &b);
-        double first = f + b;
-        sum_of(profile, cut, L, &f, &b);
-        if (fmax(first, f + b) < best_s) {
-            best_s = fmax(first, f + b);
-            best = cut;
+    double start_s = now_s();
+    p->rounds = ROUNDS;
+    p->trials = p->rounds * (p->size_count + TRIALS_OF_STAGES);
+    for (; p->round < p->rounds; p->round++) {
+        for (int s = 0; s < p->size_count; s++)
+            SP_TRY(measure_size(p, &p->sizes[s], err));
+        SP_TRY(profile_stages_round(p, stages, err));
+        if (p->round == 0) {
+            p->rounds = now_s() - start_s > LONG_ROUND_S ? FEWER_ROUNDS : ROUNDS;
+            p->trials = p->rounds * p->trial;
         }
     }
-    return best;
+    return SP_OK;
 }
 
-static sp_status measure_contention(const struct program *program, const struct program_setup *setup,
-                                    struct sim_profile *profile, struct sp_error *err)
+/* Seconds of a loader's thread for one sample of the experiment's own data; 0 where they are not there. */
+static double measure_loading(const struct program_setup *setup)
 {
-    int L = setup->network->weight_layer_count;
-    double forward, backward;
-    profile->contention_forward = profile->contention_backward = 1;
-    if (L < 2 || profile->cores < 2)
-        return SP_OK;
-    struct stage_samples *both = sp_calloc(2, sizeof *both);
-    int cut = balance(profile, L);
-    sum_of(profile, 0, L, &forward, &backward);
-    sp_status status = SP_OK;
-    for (int r = 0; r < ROUNDS && status == SP_OK; r++) {
-        say(program, "two devices side by side");
-        status = run(program, setup, setup->experiment->train.batch, &cut, 1, "stale", false, both, err);
+    enum { BATCHES = 24 };
+    struct exec_dataset *data = NULL;
+    struct exec_loader *loader = NULL;
+    struct sp_error err = {0};
+    struct exec_batch batch;
+    int size = setup->experiment->train.batch;
+    double start_s = 0, end_s = 0;
+    if (program_open_data(setup, &data, &err) == SP_OK &&
+        exec_loader_create(
+            &(struct exec_loader_config){.set = data,
+                                         .split = EXEC_TRAIN,
+                                         .batch = size,
+                                         .end = BATCHES + 1,
+                                         .shuffle = true,
+                                         .augment = strcmp(setup->experiment->data.augment, "crop-flip") == 0,
+                                         .seed = 1,
+                                         .ahead = 2},
+            &loader, &err) == SP_OK) {
+        for (int64_t b = 0; b <= BATCHES; b++) {
+            exec_loader_acquire(loader, b, &batch);
+            exec_loader_release(loader, b);
+            exec_loader_release(loader, b);
+            start_s = b == 0 ? now_s() : start_s;
+        }
+        end_s = now_s();
     }
-    if (status == SP_OK) {
-        profile->contention_forward = (median(&both[0].forward) + median(&both[1].forward)) / forward;
-        profile->contention_backward = (median(&both[0].backward) + median(&both[1].backward)) / backward;
-    }
-    stages_free(both, 2);
-    return status;
+    exec_loader_destroy(&loader);
+    exec_dataset_close(&data);
+    sp_error_fini(&err);
+    return (end_s - start_s) / BATCHES / size;
 }
 
-static void print_profile(const struct sim_profile *profile, const char *path)
+static void fill_layers(struct profiling *p)
 {
-    double worst = 0, forward, backward;
-    int L = 0;
-    for (int e = 0; e < profile->count; e++) {
-        worst = fmax(worst, profile->entries[e].spread);
-        L = profile->entries[e].group > L ? profile->entries[e].group : L;
+    struct sim_profile *profile = p->profile;
+    profile->layers = sp_calloc((size_t)(p->size_count * p->layers), sizeof *profile->layers);
+    profile->inputs = sp_calloc((size_t)p->size_count, sizeof *profile->inputs);
+    for (int s = 0; s < p->size_count; s++) {
+        struct size_samples *size = &p->sizes[s];
+        profile->inputs[profile->input_count++] =
+            (struct sim_profile_input){size->batch, samples_median(&size->input.rounds)};
+        for (int l = 0; l < p->layers; l++) {
+            struct pass_samples *pass = size->passes + l * SP_PASS_COUNT;
+            double forward = samples_spread(&pass[SP_PASS_FORWARD].rounds),
+                   backward = samples_spread(&pass[SP_PASS_BACKWARD].rounds);
+            profile->layers[profile->layer_count++] = (struct sim_profile_layer){
+                sp_strdup(p->setup->network->layers[l].name),   size->batch,
+                samples_median(&pass[SP_PASS_FORWARD].rounds),  samples_median(&pass[SP_PASS_BACKWARD].rounds),
+                samples_median(&pass[SP_PASS_EVALUATE].rounds), fmax(forward, backward)};
+        }
     }
-    sum_of(profile, 0, L, &forward, &backward);
-    printf("%s on %s, %d cores\n", profile->network, profile->cpu, profile->cores);
-    printf("  minibatch %d: forward %.3f ms, backward %.3f ms; largest spread of a layer %.1f %%\n",
-           profile->entries[0].batch, 1e3 * forward, 1e3 * backward, 100 * worst);
-    printf("  beside another device: %.3f and %.3f times as long\n", profile->contention_forward,
-           profile->contention_backward);
-    if (worst > 0.1)
-        printf("  the spread is large: the machine was busy, or its clock changed; measure again when it is quiet\n");
+}
+
+/* The formulas for layers that were not measured. */
+static void fit_layers(struct profiling *p)
+{
+    struct sim_profile *profile = p->profile;
+    struct sim_roofline_point *points = sp_calloc((size_t)(2 * profile->layer_count), sizeof *points);
+    for (int l = 0; l < profile->layer_count; l++)
+        for (int backward = 0; backward < 2; backward++)
+            points[2 * l + backward] = (struct sim_roofline_point){
+                sim_layer_work(p->setup->network, l % p->layers, profile->layers[l].batch, backward),
+                backward ? profile->layers[l].backward_s : profile->layers[l].forward_s};
+    sim_roofline_fit(points, 2 * profile->layer_count, profile->flops, profile->bytes_per_s, &profile->fit);
+    free(points);
+}
+
+static void fill(struct profiling *p, struct profile_stages *stages)
+{
+    struct sim_profile *profile = p->profile;
+    profile->flops = samples_median(&p->arithmetic);
+    profile->bytes_per_s = samples_median(&p->copying);
+    profile->drift = samples_deviation(&p->arithmetic);
+    struct samples rounds = {0};
+    for (int s = 0; s < p->size_count; s++)
+        samples_add(&rounds, samples_deviation(&p->sizes[s].step.rounds));
+    profile->noise_run = samples_median(&rounds);
+    samples_fini(&rounds);
+    profile_stages_finish(p, stages);
+    profile->load_sample_s = measure_loading(p->setup);
+    fill_layers(p);
+    fit_layers(p);
+}
+
+static void print_profile(const struct profiling *p, const char *path)
+{
+    const struct sim_profile *profile = p->profile;
+    double forward = 0, backward = 0, spread = 0;
+    for (int l = 0; l < p->layers; l++) {
+        forward += profile->layers[l].forward_s;
+        backward += profile->layers[l].backward_s;
+        spread += profile->layers[l].spread * (profile->layers[l].forward_s + profile->layers[l].backward_s);
+    }
+    printf("%s on %s, %d cores: %.1f GFLOP/s and %.1f GB/s a core\n", profile->network, profile->cpu, profile->cores,
+           1e-9 * profile->flops, 1e-9 * profile->bytes_per_s);
+    printf("  minibatch of %d: forward %.3f ms, backward %.3f ms, update %.3f ms; spread of its layers %.1f %%\n",
+           p->sizes[0].batch, 1e3 * forward, 1e3 * backward,
+           1e3 * (profile->update_s + profile->update_parameter_s * (double)p->setup->network->parameter_count),
+           100 * spread / (forward + backward));
+    printf("  a message takes %.1f us to a device that sleeps, %.1f us else; a sample %.2f us to load\n",
+           1e6 * profile->handover_s, 1e6 * profile->handover_awake_s, 1e6 * profile->load_sample_s);
+    printf("  beside a device that computes convolutions: convolutions +%.0f %%, elementwise layers +%.0f %%\n",
+           100 * profile->slowdown[SIM_CLASS_CONVOLUTION][SIM_CLASS_CONVOLUTION],
+           100 * profile->slowdown[SIM_CLASS_ELEMENTWISE][SIM_CLASS_CONVOLUTION]);
+    printf("  the formulas for other layers are off by %.0f %% (median), %.0f %% (90th percentile) on %d measurements "
+           "held out\n",
+           100 * profile->fit.held_median, 100 * profile->fit.held_ninth, profile->fit.held_points);
+    if (profile->load > 0.1)
+        printf("  other programs used %.0f %% of a core meanwhile, at worst: measure again when the machine is quiet\n",
+               100 * profile->load);
+    if (profile->noise_run > 0.05)
+        printf("  the machine's speed changed by %.0f %% from round to round: predictions can be no better\n",
+               100 * profile->noise_run);
     printf("written to %s; use it with cost: {model: profile, file: %s}\n", path, path);
+}
+
+static void init(struct profiling *p)
+{
+    struct sim_profile *profile = p->profile;
+    const struct sp_experiment *e = p->setup->experiment;
+    sim_profile_machine(profile);
+    profile->backend = sp_strdup(e->devices.backend);
+    profile->convolution = sp_strdup(e->devices.convolution);
+    profile->threads = e->devices.threads;
+    profile->network = sp_strdup(p->setup->network->name);
+    p->patience_s = PATIENCE_S;
+    p->layers = p->setup->network->layer_count;
+    for (int b = e->train.batch; p->size_count < PROFILE_SIZES && (b >= LEAST_BATCH || p->size_count == 0); b /= 2) {
+        struct size_samples *size = &p->sizes[p->size_count++];
+        size->batch = b;
+        size->passes = sp_calloc((size_t)(p->layers * SP_PASS_COUNT), sizeof *size->passes);
+    }
+}
+
+static void pass_fini(struct pass_samples *pass)
+{
+    samples_fini(&pass->now);
+    samples_fini(&pass->rounds);
+}
+
+static void fini(struct profiling *p)
+{
+    for (int s = 0; s < p->size_count; s++) {
+        for (int k = 0; k < p->layers * SP_PASS_COUNT; k++)
+            pass_fini(&p->sizes[s].passes[k]);
+        free(p->sizes[s].passes);
+        pass_fini(&p->sizes[s].input);
+        pass_fini(&p->sizes[s].step);
+    }
+    samples_fini(&p->arithmetic);
+    samples_fini(&p->copying);
 }
 
 sp_status program_profile(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
     struct sim_profile profile = {0};
+    struct profiling p = {.program = program, .setup = &setup, .profile = &profile};
+    struct profile_stages *stages = profile_stages_create();
     sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
     char *path = NULL;
     if (status == SP_OK) {
-        const struct sp_experiment *e = setup.experiment;
         path = program->out != NULL ? sp_strdup(program->out) : sp_format("%s.profile.yaml", setup.network->name);
-        sim_profile_machine(&profile);
-        profile.backend = sp_strdup(e->devices.backend);
-        profile.convolution = sp_strdup(e->devices.convolution);
-        profile.threads = e->devices.threads;
-        profile.network = sp_strdup(setup.network->name);
-        status = measure_layers(program, &setup, &profile, err);
+        init(&p);
+        status = measure(&p, stages, err);
+    }
+    if (status == SP_OK) {
+        fill(&p, stages);
+        status = sim_profile_write(&profile, path, err);
     }
     if (status == SP_OK)
-        status = measure_contention(program, &setup, &profile, err);
-    if (status == SP_OK)
-        status = sim_profile_write(&profile, path, err);
-    if (status == SP_OK)
-        print_profile(&profile, path);
+        print_profile(&p, path);
     free(path);
+    profile_stages_destroy(&stages);
+    fini(&p);
     sim_profile_fini(&profile);
     program_setup_fini(&setup);
     return status;

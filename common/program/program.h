@@ -99,6 +99,10 @@ struct program_recipe {
 sp_status program_recipe_init(struct program_recipe *recipe, const struct program_setup *setup, struct sp_error *err);
 void program_recipe_fini(struct program_recipe *recipe);
 
+/* Opens the experiment's data set; another number of samples than is known of it is refused. */
+struct exec_dataset;
+sp_status program_open_data(const struct program_setup *setup, struct exec_dataset **data, struct sp_error *err);
+
 /* Trains the setup's plan; `checkpoints` may be NULL; `baseline` also a sequential one on one device, for the speedup.
  */
 sp_status program_train(const struct program *program, const struct program_setup *setup,

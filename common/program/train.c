@@ -109,7 +109,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     return config;
 }
 
-static sp_status open_data(const struct program_setup *setup, struct exec_dataset **data, struct sp_error *err)
+sp_status program_open_data(const struct program_setup *setup, struct exec_dataset **data, struct sp_error *err)
 {
     const struct sp_experiment *experiment = setup->experiment;
     struct exec_dataset_config config = {
@@ -250,7 +250,7 @@ sp_status program_train(const struct program *program, const struct program_setu
                        setup->experiment->devices.backend);
     struct program_recipe recipe;
     SP_TRY(program_recipe_init(&recipe, setup, err));
-    sp_status status = open_data(setup, &data, err);
+    sp_status status = program_open_data(setup, &data, err);
     if (status == SP_OK)
         status = run_all(program, setup, &recipe, checkpoints, baseline, backend, data, result, err);
     exec_dataset_close(&data);

@@ -1,19 +1,42 @@
 /*
- * Seconds measured on this machine (sim/profile_file.h). A stage takes the sum of its groups; a microbatch of a size
- * that was measured takes what was measured, of another size what a line through the measured sizes gives (GSL). Where
- * devices work side by side, the sum is corrected by how they slowed each other.
+ * Seconds measured on this machine (sim/profile_file.h). A stage takes the sum of its layers, and more where several
+ * microbatches are in flight. A microbatch of a size that was measured takes what was measured, of another size what
+ * lies on the line between its neighbours. A network that was not measured takes what the fitted formulas say
+ * (sim/roofline.h), where they were good enough for the layers held out of them.
  */
 #include "common/alloc.h"
-#include "common/schedule.h"
+#include "common/layer.h"
 #include "sim/costs/kinds.h"
-#include "sim/device.h"
 #include "sim/profile_file.h"
-
-#include <gsl/gsl_fit.h>
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Formulas whose median error on held-out layers is larger are not used. */
+static const double WORST_FIT = 0.2;
+
+/* What is being priced. */
+struct pricing {
+    const struct sp_experiment *experiment;
+    const struct sp_plan *plan;
+    const struct sim_profile *profile;
+    struct sim_cost *cost;
+    bool measured; /* the network itself was */
+};
+
+/* Another network than the one that was measured: are the formulas good enough? */
+static sp_status check_fit(const struct sp_experiment *e, const struct sp_plan *plan, const struct sim_profile *profile,
+                           struct sp_error *err)
+{
+    if (e->cost.force || (profile->fit.held_points > 0 && profile->fit.held_median <= WORST_FIT))
+        return SP_OK;
+    return sp_reject(err, sp_experiment_mark(e, "cost.file"),
+                     "cost.file: \"%s\" measured %s, not %s, and the formulas fitted to it are off by %.0f %% (median) "
+                     "on the %d measurements held out; %.0f %% is the most; cost.force: true uses them all the same",
+                     e->cost.file, profile->network, plan->network->name, 100 * profile->fit.held_median,
+                     profile->fit.held_points, 100 * WORST_FIT);
+}
 
 static sp_status check(const struct sp_experiment *e, const struct sp_plan *plan, const struct sim_profile *profile,
                        struct sp_error *err)
@@ -23,8 +46,7 @@ static sp_status check(const struct sp_experiment *e, const struct sp_plan *plan
     sp_status status = SP_OK;
     sim_profile_machine(&here);
     if (strcmp(profile->network, plan->network->name) != 0)
-        status = sp_reject(err, mark, "cost.file: \"%s\" measured %s, not %s", e->cost.file, profile->network,
-                           plan->network->name);
+        status = check_fit(e, plan, profile, err);
     if (!e->cost.force && (strcmp(here.cpu, profile->cpu) != 0 || here.cores != profile->cores))
         status = sp_reject(err, mark,
                            "cost.file: \"%s\" was measured on %s with %d cores, this is %s with %d; cost.force: true "
@@ -43,44 +65,187 @@ static sp_status check(const struct sp_experiment *e, const struct sp_plan *plan
     return status;
 }
 
-/* A group's times at `batch` samples: as measured, or on the line. */
-static sp_status group_cost(const struct sp_experiment *e, const struct sim_profile *profile, int group, int batch,
-                            struct sim_cost *out, struct sim_profile_entry *cost, struct sp_error *err)
+/* Forward, backward and evaluation of something, and its value at another size: on the line between the neighbours, or
+ * through the outermost two. */
+struct times {
+    double forward_s, backward_s, evaluate_s;
+};
+
+struct sized {
+    int batch;
+    struct times times;
+};
+
+static double on_line(double x, double x0, double y0, double x1, double y1)
 {
-    enum { SIZES = 64 };
-    double x[SIZES], y[3][SIZES];
-    int n = 0, least = 0, most = 0;
-    for (int i = 0; i < profile->count && n < SIZES; i++) {
-        const struct sim_profile_entry *entry = &profile->entries[i];
-        if (entry->group != group)
-            continue;
-        if (entry->batch == batch) {
-            *cost = *entry;
-            return SP_OK;
-        }
-        least = n == 0 || entry->batch < least ? entry->batch : least;
-        most = entry->batch > most ? entry->batch : most;
-        x[n] = entry->batch;
-        y[0][n] = entry->forward_s;
-        y[1][n] = entry->backward_s;
-        y[2][n++] = entry->update_s;
+    return fmax(0, y0 + (y1 - y0) * (x - x0) / (x1 - x0));
+}
+
+/* `sized` ascends in batch. */
+static struct times at_size(const struct sized *sized, int count, int batch)
+{
+    int above = 0;
+    while (above < count && sized[above].batch < batch)
+        above++;
+    if (count == 1 || (above < count && sized[above].batch == batch))
+        return sized[count == 1 ? 0 : above].times;
+    above = above == 0 ? 1 : above == count ? count - 1 : above;
+    const struct sized *a = &sized[above - 1], *b = &sized[above];
+    return (struct times){on_line(batch, a->batch, a->times.forward_s, b->batch, b->times.forward_s),
+                          on_line(batch, a->batch, a->times.backward_s, b->batch, b->times.backward_s),
+                          on_line(batch, a->batch, a->times.evaluate_s, b->batch, b->times.evaluate_s)};
+}
+
+static void insert(struct sized *sized, int count, struct sized one)
+{
+    for (; count > 0 && sized[count - 1].batch > one.batch; count--)
+        sized[count] = sized[count - 1];
+    sized[count] = one;
+}
+
+enum { SIZES = 64 };
+
+static sp_status measured_layer(const struct pricing *p, int l, int batch, struct times *out, struct sp_error *err)
+{
+    const char *name = p->plan->network->layers[l].name;
+    struct sized sized[SIZES];
+    int n = 0;
+    for (int i = 0; i < p->profile->layer_count && n < SIZES; i++) {
+        const struct sim_profile_layer *m = &p->profile->layers[i];
+        if (strcmp(m->layer, name) == 0)
+            insert(sized, n++, (struct sized){m->batch, {m->forward_s, m->backward_s, m->evaluate_s}});
     }
-    if (n < 2)
-        return sp_reject(err, sp_experiment_mark(e, "cost.file"),
-                         "cost.file: \"%s\" has %s of layer %d, so %d samples cannot be told from it", e->cost.file,
-                         n == 0 ? "nothing" : "a single size", group, batch);
-    double *values[] = {&cost->forward_s, &cost->backward_s, &cost->update_s};
-    for (int k = 0; k < 3; k++) {
-        double constant, slope, c00, c01, c11, residual;
-        gsl_fit_linear(x, 1, y[k], 1, (size_t)n, &constant, &slope, &c00, &c01, &c11, &residual);
-        *values[k] = fmax(0, constant + slope * batch);
-    }
-    if (batch < least || batch > most)
-        sim_cost_note(out, SIM_NOTE_EXTRAPOLATED,
+    if (n == 0 || (n == 1 && sized[0].batch != batch))
+        return sp_reject(err, sp_experiment_mark(p->experiment, "cost.file"),
+                         "cost.file: \"%s\" has %s of layer %s, so %d samples cannot be told from it",
+                         p->experiment->cost.file, n == 0 ? "nothing" : "a single size", name, batch);
+    if (batch < sized[0].batch || batch > sized[n - 1].batch)
+        sim_cost_note(p->cost, SIM_NOTE_EXTRAPOLATED,
                       "microbatches of %d samples are outside of what was measured (%d to %d): times are extrapolated "
                       "along a line",
-                      batch, least, most);
+                      batch, sized[0].batch, sized[n - 1].batch);
+    *out = at_size(sized, n, batch);
     return SP_OK;
+}
+
+static double fitted_pass(const struct pricing *p, int l, int batch, bool backward)
+{
+    const struct sp_layer *layer = &p->plan->network->layers[l];
+    struct sim_layer_work work = sim_layer_work(p->plan->network, l, batch, backward);
+    const struct sim_roofline_row *row = sim_roofline_find(&p->profile->fit, layer->type, backward);
+    if (row == NULL) {
+        if (layer->type == SP_LAYER_FLATTEN)
+            return 0;
+        sim_cost_note(p->cost, SIM_NOTE_UNCALIBRATED,
+                      "no layer of kind %s was measured: its bytes are taken to move as fast as a copy",
+                      sp_layer_kinds[layer->type]->name);
+        return work.bytes / p->profile->bytes_per_s;
+    }
+    if (work.work < row->least / 2 || work.work > row->most * 2)
+        sim_cost_note(p->cost, SIM_NOTE_EXTRAPOLATED,
+                      "layers of kind %s are more than twice as small or large as those that were measured",
+                      sp_layer_kinds[layer->type]->name);
+    return sim_roofline_seconds(row, &work);
+}
+
+static sp_status layer_times(const struct pricing *p, int l, int batch, struct times *out, struct sp_error *err)
+{
+    if (p->measured)
+        return measured_layer(p, l, batch, out, err);
+    out->forward_s = out->evaluate_s = fitted_pass(p, l, batch, false);
+    out->backward_s = fitted_pass(p, l, batch, true);
+    return SP_OK;
+}
+
+/* What the stage with the input takes beside its layers: more bytes in another network's minibatch than in the measured
+ * one are not known, and small. */
+static double input_s(const struct sim_profile *profile, int batch)
+{
+    struct sized sized[SIZES];
+    int n = 0;
+    for (int i = 0; i < profile->input_count && n < SIZES; i++)
+        insert(sized, n++, (struct sized){profile->inputs[i].batch, {.forward_s = profile->inputs[i].forward_s}});
+    return at_size(sized, n, batch).forward_s;
+}
+
+/* Samples are prepared by a thread of its own, which has a core to itself only where devices leave one. */
+static double loading_s(const struct pricing *p, int batch)
+{
+    bool crowded = p->plan->device_count * p->profile->threads >= p->profile->cores;
+    return crowded ? p->profile->load_sample_s * batch / p->plan->device_count : 0;
+}
+
+static void mix(const struct pricing *p, int phase, int stage, enum sim_work work, const double *seconds)
+{
+    double sum = 0, *row = p->cost->contention.mix + sim_cost_row(p->cost, phase, stage, work) * SIM_CLASS_COUNT;
+    for (int c = 0; c < SIM_CLASS_COUNT; c++)
+        sum += seconds[c];
+    for (int c = 0; c < SIM_CLASS_COUNT && sum > 0; c++)
+        row[c] = seconds[c] / sum;
+}
+
+static sp_status price_stage(const struct pricing *p, int phase, int i, struct sp_error *err)
+{
+    const struct sp_stage *stage = &p->plan->stages[i];
+    struct sim_stage_cost *cost = &p->cost->stages[phase * p->plan->stage_count + i];
+    double forward[SIM_CLASS_COUNT] = {0}, backward[SIM_CLASS_COUNT] = {0}, update[SIM_CLASS_COUNT] = {0};
+    int batch = sp_plan_microbatch_size(p->plan, phase);
+    for (int l = stage->first_layer; l < stage->layer_end; l++) {
+        struct times times = {0};
+        enum sim_class kind = sim_class_of(p->plan->network->layers[l].type);
+        double longer = p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1;
+        SP_TRY(layer_times(p, l, batch, &times, err));
+        forward[kind] += longer * times.forward_s;
+        backward[kind] += longer * times.backward_s;
+        cost->evaluate_s += times.evaluate_s;
+    }
+    if (stage->first_layer == 0) {
+        forward[SIM_CLASS_ELEMENTWISE] += input_s(p->profile, batch) + loading_s(p, batch);
+        cost->evaluate_s += input_s(p->profile, batch);
+    }
+    for (int c = 0; c < SIM_CLASS_COUNT; c++) {
+        cost->forward_s += forward[c];
+        cost->backward_s += backward[c];
+    }
+    cost->update_s = update[SIM_CLASS_UPDATE] =
+        p->profile->update_s + p->profile->update_parameter_s * (double)stage->parameters;
+    mix(p, phase, i, SIM_WORK_FORWARD, forward);
+    mix(p, phase, i, SIM_WORK_BACKWARD, backward);
+    mix(p, phase, i, SIM_WORK_EVALUATE, forward);
+    mix(p, phase, i, SIM_WORK_UPDATE, update);
+    double *noise = p->cost->noise.work;
+    noise[sim_cost_row(p->cost, phase, i, SIM_WORK_FORWARD)] = p->profile->noise_forward;
+    noise[sim_cost_row(p->cost, phase, i, SIM_WORK_EVALUATE)] = p->profile->noise_forward;
+    noise[sim_cost_row(p->cost, phase, i, SIM_WORK_BACKWARD)] = p->profile->noise_backward;
+    noise[sim_cost_row(p->cost, phase, i, SIM_WORK_UPDATE)] = p->profile->noise_update;
+    return SP_OK;
+}
+
+/* Weights that travel are copied, read once and written once; all else is handed over. */
+static void price_messages(const struct pricing *p)
+{
+    for (int c = 0; c < p->plan->channel_count; c++) {
+        const struct sp_channel *channel = &p->plan->channels[c];
+        p->cost->channels[c].latency_s = p->profile->handover_s;
+        if (channel->payload == SP_PAYLOAD_WEIGHTS)
+            p->cost->channels[c].busy_s = 2 * (double)channel->bytes / p->profile->bytes_per_s;
+    }
+}
+
+static void add_notes(const struct pricing *p)
+{
+    if (p->profile->load > 0.1)
+        sim_cost_note(p->cost, SIM_NOTE_LOADED, "other programs used %.0f %% of a core while this was measured",
+                      100 * p->profile->load);
+    if (p->profile->noise_run > 0.05)
+        sim_cost_note(p->cost, SIM_NOTE_LOADED, "the machine's speed changed by %.0f %% while this was measured",
+                      100 * p->profile->noise_run);
+    if (!p->measured)
+        sim_cost_note(p->cost, SIM_NOTE_OTHER,
+                      "%s was not measured: times come from formulas fitted to %s, %.0f %% off (median) on %d "
+                      "measurements held out",
+                      p->plan->network->name, p->profile->network, 100 * p->profile->fit.held_median,
+                      p->profile->fit.held_points);
 }
 
 sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *plan,
@@ -92,29 +257,20 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
         return sp_reject(err, sp_experiment_mark(e, "cost.model"),
                          "cost.model: profile needs cost.file, which `stalepipe profile` writes");
     SP_TRY(sim_profile_read(e->cost.file, sp_experiment_mark(e, "cost.file"), &profile, err));
+    struct pricing p = {e, plan, &profile, out, strcmp(profile.network, plan->network->name) == 0};
     sp_status status = check(e, plan, &profile, err);
-    bool together = plan->device_count > 1;
-    for (int p = 0; p < plan->phase_count && status == SP_OK; p++)
-        for (int i = 0; i < plan->stage_count && status == SP_OK; i++) {
-            struct sim_stage_cost *cost = &out->stages[p * plan->stage_count + i];
-            const struct sp_stage *stage = &plan->stages[i];
-            /* Sequential phases have one device working at a time. */
-            bool slowed = together && strcmp(plan->phases[p].schedule->name, "sequential") != 0;
-            for (int g = stage->first_weight_layer; g <= stage->last_weight_layer && status == SP_OK; g++) {
-                struct sim_profile_entry group = {0};
-                status = group_cost(e, &profile, g, sp_plan_microbatch_size(plan, p), out, &group, err);
-                cost->forward_s += group.forward_s;
-                cost->backward_s += group.backward_s;
-                cost->update_s += group.update_s;
-            }
-            cost->forward_s *= slowed ? profile.contention_forward : 1;
-            cost->backward_s *= slowed ? profile.contention_backward : 1;
-            cost->evaluate_s = cost->forward_s;
-        }
-    if (status == SP_OK && plan->device_count > profile.cores)
-        sim_cost_note(out, SIM_NOTE_OTHER,
-                      "%d devices on %d cores: they share cores, which the simulation does not know",
-                      plan->device_count, profile.cores);
+    sim_cost_add_contention(out, SIM_CLASS_COUNT);
+    sim_cost_add_noise(out);
+    memcpy(out->contention.slowdown, profile.slowdown, sizeof profile.slowdown);
+    out->contention.capacity = (double)profile.cores / profile.threads;
+    out->noise.run = profile.noise_run;
+    for (int phase = 0; phase < plan->phase_count && status == SP_OK; phase++)
+        for (int i = 0; i < plan->stage_count && status == SP_OK; i++)
+            status = price_stage(&p, phase, i, err);
+    if (status == SP_OK) {
+        price_messages(&p);
+        add_notes(&p);
+    }
     sim_profile_fini(&profile);
     return status;
 }
