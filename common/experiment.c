@@ -2,6 +2,7 @@
 #include "common/alloc.h"
 #include "common/options.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,12 @@ bool sp_experiment_is_set(const struct sp_experiment *experiment, const char *pa
     return mark.line > 0 || (mark.file != NULL && strncmp(mark.file, "--set ", 6) == 0);
 }
 
-static void keep_document(struct sp_experiment *experiment, struct sp_document *document)
+/* Takes over both; `path` is what the document sets, NULL: it is the file. */
+static void keep_document(struct sp_experiment *experiment, struct sp_document *document, char *path)
 {
     *(struct sp_document **)sp_grow((void **)&experiment->documents, experiment->document_count, sizeof document) =
         document;
+    *(char **)sp_grow((void **)&experiment->document_paths, experiment->document_count, sizeof path) = path;
     experiment->document_count++;
 }
 
@@ -126,8 +129,22 @@ static sp_status read_root(struct sp_experiment *experiment, const struct sp_yam
     return status;
 }
 
+/* Applies the value of an option, or the keys and values of a section. */
+static sp_status apply(struct sp_experiment *experiment, const char *path, const struct sp_yaml *value,
+                       struct sp_error *err)
+{
+    const char *dot = strchr(path, '.');
+    if (dot == NULL && is_section(path))
+        return read_section(experiment, path, value, err);
+    struct sp_yaml key = {.text = (char *)(dot != NULL ? dot + 1 : path), .mark = value->mark};
+    char *section = sp_format("%.*s", dot != NULL ? (int)(dot - path) : 0, path);
+    sp_status status = read_option(experiment, path, section, &key, value, err);
+    free(section);
+    return status;
+}
+
 /* "path=value": the value is YAML. */
-static sp_status read_set(struct sp_experiment *experiment, const char *set, struct sp_error *err)
+static sp_status parse_set(struct sp_experiment *experiment, const char *set, struct sp_error *err)
 {
     char *name = sp_format("--set %s", set);
     const char *equals = strchr(set, '=');
@@ -142,20 +159,33 @@ static sp_status read_set(struct sp_experiment *experiment, const char *set, str
         status = sp_document_parse("''", 2, name, false, &document, err);
     }
     free(name);
-    if (status != SP_OK)
-        return status;
-    keep_document(experiment, document);
-    const struct sp_yaml *value = sp_document_root(document);
-    char *path = sp_format("%.*s", (int)(equals - set), set), *dot = strchr(path, '.');
-    struct sp_yaml key = {.text = dot != NULL ? dot + 1 : path};
-    char *section = sp_format("%.*s", dot != NULL ? (int)(dot - path) : 0, path);
-    key.mark = value->mark;
-    if (dot == NULL && is_section(path))
-        status = read_section(experiment, path, value, err);
-    else
-        status = read_option(experiment, path, section, &key, value, err);
-    free(section);
-    free(path);
+    if (status == SP_OK)
+        keep_document(experiment, document, sp_format("%.*s", (int)(equals - set), set));
+    return status;
+}
+
+static sp_status read_defaults(struct sp_experiment *experiment, const char *file, struct sp_error *err)
+{
+    experiment->marks = sp_calloc((size_t)sp_option_count, sizeof *experiment->marks);
+    for (int k = 0; k < SP_PUBLISHED_COUNT; k++)
+        for (int m = 0; m < SP_METRIC_COUNT; m++)
+            experiment->published[k][m] = NAN;
+    for (int o = 0; o < sp_option_count; o++)
+        SP_TRY(read_default(experiment, o, file, err));
+    return SP_OK;
+}
+
+/* Defaults, the file, what --set says: all from `documents`, whose first is the file. */
+static sp_status read_documents(struct sp_experiment *experiment, const struct sp_experiment *documents,
+                                struct sp_error *err)
+{
+    const struct sp_yaml *root = sp_document_root(documents->documents[0]);
+    SP_TRY(read_defaults(experiment, root != NULL ? root->mark.file : NULL, err));
+    sp_status status = read_root(experiment, root, err);
+    for (int d = 1; d < documents->document_count; d++) {
+        sp_status one = apply(experiment, documents->document_paths[d], sp_document_root(documents->documents[d]), err);
+        status = one != SP_OK ? one : status;
+    }
     return status;
 }
 
@@ -166,23 +196,34 @@ sp_status sp_experiment_read(const char *path, const char *const *sets, int set_
     struct sp_document *document;
     SP_TRY(sp_document_read(path, &document, err));
     struct sp_experiment *experiment = sp_calloc(1, sizeof *experiment);
-    keep_document(experiment, document);
-    experiment->marks = sp_calloc((size_t)sp_option_count, sizeof *experiment->marks);
-    const struct sp_yaml *root = sp_document_root(document);
-    const char *file = root != NULL ? root->mark.file : NULL;
+    keep_document(experiment, document, NULL);
     sp_status status = SP_OK;
-    for (int o = 0; o < sp_option_count && status == SP_OK; o++)
-        status = read_default(experiment, o, file, err);
-    if (status == SP_OK)
-        status = read_root(experiment, root, err);
     for (int s = 0; s < set_count; s++) {
-        sp_status one = read_set(experiment, sets[s], err);
+        sp_status one = parse_set(experiment, sets[s], err);
         status = one != SP_OK ? one : status;
     }
+    sp_status read = read_documents(experiment, experiment, err);
+    status = status != SP_OK ? status : read;
     if (status == SP_OK)
         *out = experiment;
     else
         sp_experiment_destroy(&experiment);
+    return status;
+}
+
+sp_status sp_experiment_vary(const struct sp_experiment *base, const struct sp_override *overrides, int count,
+                             struct sp_experiment **out, struct sp_error *err)
+{
+    struct sp_experiment *experiment = sp_calloc(1, sizeof *experiment);
+    sp_status status = read_documents(experiment, base, err);
+    experiment->sweep = NULL;
+    for (int o = 0; o < count; o++) {
+        sp_status one = apply(experiment, overrides[o].path, overrides[o].value, err);
+        status = one != SP_OK ? one : status;
+    }
+    *out = experiment;
+    if (status != SP_OK)
+        sp_experiment_destroy(out);
     return status;
 }
 
@@ -211,9 +252,12 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
     free(e->cost.transfers_s);
     sp_phase_specs_free(e);
     free(e->marks);
-    for (int d = 0; d < e->document_count; d++)
+    for (int d = 0; d < e->document_count; d++) {
         sp_document_destroy(&e->documents[d]);
+        free(e->document_paths[d]);
+    }
     free(e->documents);
+    free(e->document_paths);
     free(e);
     *experiment = NULL;
 }

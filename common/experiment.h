@@ -10,10 +10,12 @@
 
 #include "common/error.h"
 #include "common/memory.h"
+#include "common/metrics.h"
 #include "common/network.h"
 #include "common/plan.h"
 
 struct sp_document; /* common/yaml.h: the parsed file, with marks */
+struct sp_yaml;
 
 /* A stretch of minibatches under one schedule, as written; its length is in epochs or in iterations, the other is 0. */
 struct sp_phase_spec {
@@ -31,6 +33,7 @@ struct sp_stage_times {
 
 struct sp_experiment {
     char *name;
+    char *label; /* in tables and legends; NULL: none */
     struct {
         char *builtin, *file, *profile; /* exactly one is set */
     } network;
@@ -107,9 +110,12 @@ struct sp_experiment {
     } plan;
     struct sp_phase_spec *phases;
     int phase_count;
-    struct sp_mark *marks; /* of every option, in the order of the table */
+    double published[SP_PUBLISHED_COUNT][SP_METRIC_COUNT]; /* NAN: none */
+    const struct sp_yaml *sweep;                           /* as written (common/sweep.h); NULL or empty: none */
+    struct sp_mark *marks;                                 /* of every option, in the order of the table */
     struct sp_document **documents;
-    int document_count; /* the file and the --set values; own the marks' file names */
+    char **document_paths; /* what each document sets; NULL: the file */
+    int document_count;    /* the file and the --set values; own the marks' file names */
 };
 
 /* Where the option of that path ("pipeline.cuts") was written; where it was not, the file's name without a line. */
@@ -123,6 +129,15 @@ bool sp_experiment_is_set(const struct sp_experiment *experiment, const char *pa
 sp_status sp_experiment_read(const char *path, const char *const *sets, int set_count, struct sp_experiment **out,
                              struct sp_error *err);
 void sp_experiment_destroy(struct sp_experiment **experiment);
+
+/* The same experiment with some options set to other values, and without its sweep. `base`, whose documents the marks
+ * of *out point into, must outlive it, as must the values. */
+struct sp_override {
+    const char *path;
+    const struct sp_yaml *value;
+};
+sp_status sp_experiment_vary(const struct sp_experiment *base, const struct sp_override *overrides, int count,
+                             struct sp_experiment **out, struct sp_error *err);
 
 /* The experiment with every key resolved, as YAML that reads back to the same; the caller frees. */
 char *sp_experiment_yaml(const struct sp_experiment *experiment);

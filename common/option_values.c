@@ -456,15 +456,3 @@ void sp_write_phases(const struct sp_experiment *experiment, FILE *out)
     if (experiment->phase_count > 0)
         fputc(']', out);
 }
-
-static sp_status must_be_empty(const struct sp_yaml *value, const char *what, struct sp_error *err)
-{
-    bool empty = value->kind == SP_YAML_SCALAR ? value->text[0] == '\0' : value->count == 0;
-    return empty ? SP_OK : sp_reject(err, value->mark, "%s", what);
-}
-
-sp_status sp_read_sweep(struct sp_experiment *experiment, const struct sp_yaml *value, struct sp_error *err)
-{
-    (void)experiment;
-    return must_be_empty(value, "sweep: one experiment a file; vary it with --set key=value", err);
-}

@@ -16,6 +16,7 @@ static const double most = 1e12;
 
 const struct sp_option sp_options[] = {
     {"name", OTHER, "experiment", "names the run's folder", sp_read_name, sp_write_name},
+    {"label", TEXT(label, NULL), NULL, "what tables and legends of a sweep call it", NULL, NULL},
     {"network", OTHER, "lenet5",
      "lenet5, alexnet, vgg16, resnetN (N = 6n+2), {file: net.yaml}, or {profile: net.graph.txt or net.csv}",
      sp_read_network, sp_write_network},
@@ -104,7 +105,13 @@ const struct sp_option sp_options[] = {
      NULL, NULL},
     {"plan.ignore_transfers", BOOL(plan.ignore_transfers), "false", "true: computation alone counts", NULL, NULL},
     {"plan.candidates", INT(plan.candidates, 1, 1000), "10", "plans to show", NULL, NULL},
-    {"sweep", OTHER, NULL, "empty: one experiment a file", sp_read_sweep, NULL},
+    {"published", OTHER, NULL,
+     "{metric: value, ...} that others report, to hold against: speedup, accuracy (0..1), time_s, kept_bytes_ratio, "
+     "accuracy_difference, ...",
+     sp_read_published, sp_write_published},
+    {"sweep", OTHER, NULL,
+     "{key: [value, ...], ...} crossed; zip:, unless:, only:, repeat:, reference:, baseline: (below)",
+     sp_read_sweep, sp_write_sweep},
 };
 const int sp_option_count = sizeof sp_options / sizeof *sp_options;
 
@@ -194,25 +201,6 @@ sp_status sp_option_read(const struct sp_option *option, struct sp_experiment *e
     default:
         return read_number(option, target, value, err);
     }
-}
-
-void sp_write_text(const char *text, FILE *out)
-{
-    size_t plain = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_./-0123456789");
-    if (text[plain] == '\0' && strchr("-.0123456789", text[0]) == NULL) {
-        fputs(text, out);
-        return;
-    }
-    fputc('"', out);
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (*at == '"' || *at == '\\')
-            fprintf(out, "\\%c", *at);
-        else if (*at < 0x20)
-            fprintf(out, "\\x%02x", *at);
-        else
-            fputc(*at, out);
-    }
-    fputc('"', out);
 }
 
 void sp_option_write(const struct sp_option *option, const struct sp_experiment *experiment, FILE *out)

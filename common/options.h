@@ -75,9 +75,9 @@ void sp_write_cost_transfers(const struct sp_experiment *, FILE *);
 void sp_write_lr_steps(const struct sp_experiment *, FILE *);
 void sp_write_stage_lr(const struct sp_experiment *, FILE *);
 void sp_write_phases(const struct sp_experiment *, FILE *);
-
-/* A text as a YAML scalar that reads back to the same. */
-void sp_write_text(const char *text, FILE *out);
+sp_status sp_read_published(struct sp_experiment *, const struct sp_yaml *, struct sp_error *);
+void sp_write_published(const struct sp_experiment *, FILE *);
+void sp_write_sweep(const struct sp_experiment *, FILE *);
 
 void sp_phase_specs_free(struct sp_experiment *experiment);
 

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum sp_yaml_kind { SP_YAML_SCALAR, SP_YAML_LIST, SP_YAML_MAP };
 
@@ -37,6 +38,15 @@ struct sp_yaml *sp_document_root(const struct sp_document *document); /* NULL: e
 
 /* The value of a key, or NULL. */
 const struct sp_yaml *sp_yaml_get(const struct sp_yaml *map, const char *key);
+
+/* Prints a value in flow style on one line, such that it reads back to the same. */
+void sp_yaml_write(const struct sp_yaml *value, FILE *out);
+
+/* A text as a YAML scalar that reads back to the same. */
+void sp_write_text(const char *text, FILE *out);
+
+/* Whether two values mean the same: scalars by text, or as numbers; maps in any order. */
+bool sp_yaml_same(const struct sp_yaml *a, const struct sp_yaml *b);
 
 /* Scalars as numbers; false when the text is not entirely one (units are not accepted; 1e-3 and 0x10 are). */
 bool sp_yaml_int(const struct sp_yaml *scalar, int64_t *out);

@@ -207,7 +207,10 @@ static const struct wrong wrong_to_read[] = {
     {"plan: {keep: 0}\n", 1, 14, "plan.keep: 0 is out of range"},
     {"plan: {stale_weights: 101}\n", 1, 23, "plan.stale_weights: 101 is out of range"},
     {"plan: {placement: one}\n", 1, 19, "plan.placement: no \"one\""},
-    {"sweep: {pipeline.cuts: [[1], [2]]}\n", 1, 8, "sweep: one experiment a file"},
+    {"sweep: [pipeline.cuts]\n", 1, 8, "sweep: expected keys and lists of values"},
+    {"published: {speed: 2}\n", 1, 13, "published: no metric \"speed\"; did you mean \"speedup\"?"},
+    {"published: {speedup: fast}\n", 1, 22, "published.speedup: expected a number"},
+    {"published: 3\n", 1, 12, "published: expected metrics and numbers"},
 };
 
 /* Wrong for the network (lenet5: 5 weight layers) or for each other: found with the plan. */

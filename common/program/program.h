@@ -29,6 +29,7 @@ struct program {
     int64_t minibatches; /* schedule: how many to show; 0: 12 */
     int64_t layer_spans; /* single layers' spans that training keeps for each device */
     bool json, quiet, verbose, baseline, resume;
+    bool sim, real, dry_run, retry; /* sweep */
 };
 
 /* An experiment made definite. */
@@ -44,6 +45,8 @@ struct program_setup {
  * (else plain float32). Wrong input is told whole. Free with program_setup_fini, also after a failure. */
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
                              struct sp_error *err);
+/* The part of it behind the experiment. */
+sp_status program_setup_experiment(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err);
 /* The part of it behind experiment and network. */
 sp_status program_setup_plan(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err);
 void program_setup_fini(struct program_setup *setup);
@@ -119,6 +122,9 @@ sp_status program_leave_run(const struct program *program, const struct program_
                             const struct program_result *result, struct sp_error *err);
 sp_status program_write_json(const char *path, json_t *object, struct sp_error *err);
 
+/* Where and by what a run is made: revision of the program, versions of libraries, machine, time. A new reference. */
+json_t *program_environment(void);
+
 /* runs/NAME or what -o says; the caller frees. */
 char *program_folder(const struct program *program, const struct program_setup *setup);
 
@@ -128,6 +134,10 @@ void program_print_json(json_t *object);
 /* "1.9 s", "3.1 MiB": buffer of at least 32 bytes. */
 const char *program_bytes(double bytes, char *buffer);
 const char *program_seconds(double seconds, char *buffer);
+/* "1 h 02 min", "3 min 20 s", "12 s" */
+const char *program_whole_time(double seconds, char buffer[32]);
+/* Columns of the terminal that stderr is. */
+int program_terminal_width(void);
 
 /* The commands. */
 sp_status program_show(const struct program *program, struct sp_error *err);
@@ -137,6 +147,7 @@ sp_status program_do_train(const struct program *program, struct sp_error *err);
 sp_status program_profile(const struct program *program, struct sp_error *err);
 sp_status program_plan(const struct program *program, struct sp_error *err);
 sp_status program_compare(const struct program *program, struct sp_error *err);
+sp_status program_sweep(const struct program *program, struct sp_error *err);
 sp_status program_data(const struct program *program, struct sp_error *err);
 sp_status program_report(const struct program *program, struct sp_error *err);
 

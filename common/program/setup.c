@@ -50,6 +50,14 @@ sp_status program_setup_init(struct program_setup *setup, const struct program *
 {
     memset(setup, 0, sizeof *setup);
     SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, &setup->experiment, err));
+    if (setup->experiment->sweep != NULL)
+        return sp_reject(err, sp_experiment_mark(setup->experiment, "sweep"),
+                         "sweep: these are many experiments, which `stalepipe sweep` runs; --set sweep= leaves one");
+    return program_setup_experiment(setup, use, err);
+}
+
+sp_status program_setup_experiment(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err)
+{
     SP_TRY(sp_experiment_network(setup->experiment, &setup->network, err));
     if (use == SP_PLAN_TRAIN && setup->network->measured != NULL)
         return sp_reject(err, sp_experiment_mark(setup->experiment, "network"),

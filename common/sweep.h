@@ -1,0 +1,59 @@
+/*
+ * sweep.h - one experiment in many variations.
+ *
+ *     sweep:
+ *       pipeline.cuts: [[1], [2]]                       # an axis: every value, crossed with the other axes
+ *       zip: {network: [lenet5, resnet20], data.set: [mnist, cifar10]}   # one axis: lists that go together; or a list
+ * of such unless: {network: lenet5, pipeline.cuts: [[2]]} # leaves out points that match all of it; or a list of such
+ *       only: {train.batch: 128}                        # keeps points that match one of such
+ *       repeat: 3                                       # real runs, with train.seed, train.seed + 1, ...
+ *       reference: {pipeline.schedule: sequential}      # which points the others are compared with, in pairs
+ *       baseline: true                                  # real runs also train sequentially, for their speedup
+ *
+ * Points are numbered from 0, the first axis varying slowest. A condition's value matches an equal one, or is a list
+ * that holds an equal one.
+ */
+#ifndef SP_SWEEP_H
+#define SP_SWEEP_H
+
+#include "common/experiment.h"
+
+struct sp_sweep_axis {
+    int key_count, entry_count;
+    const char **keys;             /* paths of options, borrowed */
+    const struct sp_yaml **values; /* [entry * key_count + key], borrowed */
+};
+
+struct sp_sweep {
+    const struct sp_experiment *base; /* borrowed */
+    struct sp_sweep_axis *axes;
+    int axis_count;
+    int *entries; /* [point * axis_count + axis] */
+    int point_count;
+    int *point_of;  /* of each combination of entries; -1: left out */
+    int *reference; /* an entry of each axis; -1: any. NULL: none */
+    int repeat;     /* of real runs */
+    bool baseline;
+};
+
+/* Reads base->sweep; every mistake is told at its mark, values that an option would not take among them. An experiment
+ * without a sweep is one. The experiment must outlive *out. */
+sp_status sp_sweep_create(const struct sp_experiment *base, struct sp_sweep **out, struct sp_error *err);
+void sp_sweep_destroy(struct sp_sweep **sweep);
+
+/* The experiment of a point; `repeat` is added to its seed. What cannot be said of values alone may still be wrong. */
+sp_status sp_sweep_experiment(const struct sp_sweep *sweep, int point, int repeat, struct sp_experiment **out,
+                              struct sp_error *err);
+
+/* The point that `point` is compared with; -1: none, or it is one itself. */
+int sp_sweep_reference(const struct sp_sweep *sweep, int point);
+
+/* What the point is called: its `label`, else its values; the caller frees. */
+char *sp_sweep_label(const struct sp_sweep *sweep, int point);
+
+/* The swept keys, in order; each point has a value for each. */
+int sp_sweep_key_count(const struct sp_sweep *sweep);
+const char *sp_sweep_key(const struct sp_sweep *sweep, int key);
+const struct sp_yaml *sp_sweep_value(const struct sp_sweep *sweep, int point, int key);
+
+#endif
