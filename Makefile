@@ -61,7 +61,14 @@ $B/libstalepipe.a: $(call objects,$(SOURCES))
 
 $B/%.o: %.c $B/flags
 	@mkdir -p $(@D)
-	$(call SAY,CC,$<)$(CC) $(FLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call SAY,CC,$<)$(CC) $(FLAGS) $(DEFINES) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# The source's revision, which results name: only the file that has it is compiled again when it changes.
+$B/common/program/environment.o: private DEFINES = -DPROGRAM_REVISION='"$(shell cat $B/revision)"'
+$B/common/program/environment.o: $B/revision
+$B/revision: FORCE
+	@mkdir -p $(@D); now=$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown); \
+	    [ "$$now" = "$$(cat $@ 2>/dev/null)" ] || echo "$$now" > $@
 
 $B/flags: FORCE        # touched only when the command line changes: new flags rebuild, same flags do not
 	@mkdir -p $(@D); echo '$(CC) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(FLAGS) $(CFLAGS)' > $@

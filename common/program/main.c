@@ -26,6 +26,7 @@ static const struct {
     {"plan", "EXP", "search cuts, placement and schedule for an objective", program_plan},
     {"train", "EXP", "train for real", program_do_train},
     {"compare", "EXP", "simulate and train, side by side", program_compare},
+    {"sweep", "EXP", "many variations of an experiment, simulated or for real, into one results.csv", program_sweep},
     {"data", "SET", "fetch a data set: fashion-mnist, mnist or cifar10", program_data},
     {"report", "DIR", "draw what a run left in its folder", program_report},
 };
@@ -45,6 +46,9 @@ static void print_help(FILE *out)
           "  -q, -v              less, more on stderr\n"
           "  --resume            train: continue from the newest checkpoint in the run's folder\n"
           "  --baseline          train: also train sequentially on one device, for the speedup\n"
+          "  --sim, --real       sweep: which engine, or both (default --sim)\n"
+          "  --dry-run           sweep: list the points and how long they are predicted to train, run nothing\n"
+          "  --retry             sweep: run points again that failed\n"
           "  --from PLACE        data: a folder or address to fetch from, instead of the official one\n"
           "  --format F          schedule: text, csv or picture (default text)\n"
           "  --minibatches N     schedule: how many to show (default 12)\n"
@@ -55,6 +59,14 @@ static void print_help(FILE *out)
     char *keys = sp_experiment_help();
     fputs(keys, out);
     free(keys);
+    fputs("\nsweep: {KEY: [VALUE, ...], ...} crosses the values of all keys, and with them\n"
+          "  zip: {KEY: [..], ..}     lists that go together, as one axis; or a list of such\n"
+          "  unless: {KEY: VALUE, ..} leaves out points that match all of it; or a list of such\n"
+          "  only: {KEY: VALUE, ..}   keeps points that match; a value may be a list of values\n"
+          "  repeat: N                real runs of each point, with train.seed, train.seed + 1, ... [1]\n"
+          "  reference: {KEY: VALUE}  which points the others are compared with, in pairs of a repeat\n"
+          "  baseline: true           real runs train sequentially first, for their speedup [false]\n",
+          out);
 }
 
 static sp_status wrong(struct sp_error *err, const char *format, const char *word)
@@ -88,6 +100,14 @@ static sp_status parse_option(struct program *program, int argc, char **argv, in
         program->resume = true;
     } else if (strcmp(word, "--baseline") == 0) {
         program->baseline = true;
+    } else if (strcmp(word, "--sim") == 0) {
+        program->sim = true;
+    } else if (strcmp(word, "--real") == 0) {
+        program->real = true;
+    } else if (strcmp(word, "--dry-run") == 0) {
+        program->dry_run = true;
+    } else if (strcmp(word, "--retry") == 0) {
+        program->retry = true;
     } else if (strcmp(word, "-o") == 0) {
         return take_value(argc, argv, at, &program->out, err);
     } else if (strcmp(word, "--from") == 0) {
@@ -135,6 +155,10 @@ static sp_status check_options(const struct program *program, struct sp_error *e
         bool given;
     } only[] = {{"train", "--resume", program->resume},
                 {"train", "--baseline", program->baseline},
+                {"sweep", "--sim", program->sim},
+                {"sweep", "--real", program->real},
+                {"sweep", "--dry-run", program->dry_run},
+                {"sweep", "--retry", program->retry},
                 {"data", "--from", program->from != NULL},
                 {"schedule", "--format", program->format != NULL},
                 {"schedule", "--minibatches", program->minibatches > 0}};

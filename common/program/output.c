@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 char *program_folder(const struct program *program, const struct program_setup *setup)
 {
@@ -38,6 +40,26 @@ const char *program_seconds(double seconds, char *buffer)
     else
         snprintf(buffer, 32, "%.2f s", seconds);
     return buffer;
+}
+
+const char *program_whole_time(double seconds, char buffer[32])
+{
+    long s = isfinite(seconds) ? (long)(seconds + 0.5) : -1;
+    if (s < 0)
+        snprintf(buffer, 32, "-");
+    else if (s >= 3600)
+        snprintf(buffer, 32, "%ld h %02ld min", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        snprintf(buffer, 32, "%ld min %02ld s", s / 60, s % 60);
+    else
+        snprintf(buffer, 32, "%ld s", s);
+    return buffer;
+}
+
+int program_terminal_width(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
 }
 
 void program_print_json(json_t *object)

@@ -6,29 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-/* "1 h 02 min", "3 min 20 s", "12 s" */
-static const char *whole_time(double seconds, char buffer[32])
-{
-    long s = isfinite(seconds) ? (long)(seconds + 0.5) : -1;
-    if (s < 0)
-        snprintf(buffer, 32, "-");
-    else if (s >= 3600)
-        snprintf(buffer, 32, "%ld h %02ld min", s / 3600, s / 60 % 60);
-    else if (s >= 60)
-        snprintf(buffer, 32, "%ld min %02ld s", s / 60, s % 60);
-    else
-        snprintf(buffer, 32, "%ld s", s);
-    return buffer;
-}
-
-static int terminal_width(void)
-{
-    struct winsize size;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
-}
 
 /* What is being trained, for the progress shown. */
 struct progress_view {
@@ -44,7 +22,7 @@ static void draw_line(const struct progress_view *view, const struct exec_progre
     enum { WIDTH = 20 };
     char bar[WIDTH + 1], left[32], line[256], test[32] = "", hits[16] = "";
     int done = p->minibatches_total > 0 ? (int)(WIDTH * p->minibatches / p->minibatches_total) : WIDTH;
-    int width = terminal_width();
+    int width = program_terminal_width();
     memset(bar, '.', WIDTH);
     memset(bar, '#', (size_t)done);
     bar[WIDTH] = '\0';
@@ -53,7 +31,7 @@ static void draw_line(const struct progress_view *view, const struct exec_progre
     if (!isnan(p->test_accuracy))
         snprintf(test, sizeof test, "  test %.2f %%", 100 * p->test_accuracy);
     snprintf(line, sizeof line, "%s [%s] %d/%d  loss %.3f%s%s  %.0f/s  %s left", view->what, bar, p->epoch,
-             view->epochs, p->loss, hits, test, p->samples_per_s, whole_time(p->remaining_s, left));
+             view->epochs, p->loss, hits, test, p->samples_per_s, program_whole_time(p->remaining_s, left));
     fprintf(stderr, "\r%.*s\033[K", width > 1 ? width - 1 : 1, line);
     if (p->minibatches == p->minibatches_total)
         fputc('\n', stderr);
@@ -68,7 +46,7 @@ static void tell_epoch(struct progress_view *view, const struct exec_progress *p
     view->tested = p->evaluations;
     fprintf(stderr, "%s %lld of %lld minibatches: loss %.4f, test accuracy %.2f %%, %.0f samples/s, %s left\n",
             view->what, (long long)p->minibatches, (long long)p->minibatches_total, p->loss, 100 * p->test_accuracy,
-            p->samples_per_s, whole_time(p->remaining_s, left));
+            p->samples_per_s, program_whole_time(p->remaining_s, left));
 }
 
 static void show_progress(void *self, const struct exec_progress *p)
