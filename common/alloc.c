@@ -61,3 +61,9 @@ void *sp_grow(void **array, int count, size_t size)
     memset(element, 0, size);
     return element;
 }
+
+void sp_append(int64_t **array, int *count, int64_t value)
+{
+    *(int64_t *)sp_grow((void **)array, *count, sizeof value) = value;
+    (*count)++;
+}

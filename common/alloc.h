@@ -8,6 +8,7 @@
 #define SP_ALLOC_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 void *sp_alloc(size_t bytes);               /* uninitialised */
 void *sp_calloc(size_t count, size_t size); /* zeroed; count * size is checked for overflow */
@@ -19,5 +20,8 @@ char *sp_format(const char *format, ...)
 /* Makes room for one more element in a growing array: `*array` has `count` elements of `size` bytes, and
  * capacities are powers of two (no capacity field needed). Returns the address of the new element. */
 void *sp_grow(void **array, int count, size_t size);
+
+/* Appends a number to such an array. */
+void sp_append(int64_t **array, int *count, int64_t value);
 
 #endif

@@ -317,12 +317,6 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
     return true;
 }
 
-static void put(int64_t **state, int *count, int64_t value)
-{
-    *(int64_t *)sp_grow((void **)state, *count, sizeof value) = value;
-    (*count)++;
-}
-
 /* Versions count minibatches; -1 stays what it is. */
 void sp_instr_shift(struct sp_instr *instr, int64_t minibatches)
 {
@@ -333,30 +327,30 @@ void sp_instr_shift(struct sp_instr *instr, int64_t minibatches)
 
 void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state, int *count)
 {
-    put(state, count, instr->kind);
-    put(state, count, instr->stage);
-    put(state, count, instr->minibatch - since);
-    put(state, count, instr->microbatch);
-    put(state, count, instr->version >= 0 ? instr->version - since : INT64_MIN);
-    put(state, count, instr->oldest >= 0 ? instr->oldest - since : INT64_MIN);
-    put(state, count, instr->channel);
+    sp_append(state, count, instr->kind);
+    sp_append(state, count, instr->stage);
+    sp_append(state, count, instr->minibatch - since);
+    sp_append(state, count, instr->microbatch);
+    sp_append(state, count, instr->version >= 0 ? instr->version - since : INT64_MIN);
+    sp_append(state, count, instr->oldest >= 0 ? instr->oldest - since : INT64_MIN);
+    sp_append(state, count, instr->channel);
 }
 
 void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **state, int *count)
 {
-    put(state, count, cursor->phase);
+    sp_append(state, count, cursor->phase);
     for (int s = 0; s < cursor->stage_count; s++) {
         const struct sp_stage_program *program = &cursor->programs[s];
         int64_t q = (since - program->phase->first_minibatch) * program->order.M;
-        put(state, count, program->k - 2 * q);
-        put(state, count, program->updates - since);
-        put(state, count, program->forwards - q);
-        put(state, count, program->backwards - q);
-        put(state, count, program->update_pending);
+        sp_append(state, count, program->k - 2 * q);
+        sp_append(state, count, program->updates - since);
+        sp_append(state, count, program->forwards - q);
+        sp_append(state, count, program->backwards - q);
+        sp_append(state, count, program->update_pending);
         for (int64_t n = program->backwards; n < program->forwards; n++)
-            put(state, count, program->read[n % program->read_count] - since);
+            sp_append(state, count, program->read[n % program->read_count] - since);
     }
-    put(state, count, cursor->burst_count - cursor->burst_at);
+    sp_append(state, count, cursor->burst_count - cursor->burst_at);
     for (int b = cursor->burst_at; b < cursor->burst_count; b++)
         sp_instr_state(&cursor->burst[b], since, state, count);
 }

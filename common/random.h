@@ -15,6 +15,7 @@ enum sp_purpose {
     SP_RANDOM_DROPOUT, /* a: microbatch (minibatch * M + microbatch) and layer, b: element / 4 */
     SP_RANDOM_DATA,    /* synthetic data. a: sample, b: element / 4 */
     SP_RANDOM_AUGMENT, /* a: position in the stream of samples */
+    SP_RANDOM_NOISE,   /* simulated durations. a: minibatch and microbatch, b: whose work; or a: repeat, b: stream */
     SP_RANDOM_TEST     /* tests and fuzzing */
 };
 

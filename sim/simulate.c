@@ -2,7 +2,8 @@
  * simulate.c - the engine in virtual time.
  *
  * Instructions are executed in the order of virtual time, so a bus that serves first come first served can be booked
- * when the message is posted: its arrival is known at once, and the only events are devices that go on.
+ * when the message is posted: its arrival is known at once, and the only events are devices that go on. Where devices
+ * slow each other (contention.h) or messages share links fairly (flows.h), events that are booked already are moved.
  */
 #include "sim/simulate.h"
 
@@ -48,22 +49,41 @@ static enum sp_progress rest_until(struct sim *sim, int device, int64_t at)
     return SP_PENDING;
 }
 
+static const enum sp_span_kind span_of[SIM_WORK_COUNT] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE,
+                                                          SP_SPAN_EVALUATE};
+
+static int64_t scaled(int64_t ticks, double factor)
+{
+    return factor == 1 ? ticks : llround((double)ticks * factor);
+}
+
 static enum sp_progress compute(struct sim *sim, int device, const struct sp_instr *instr)
 {
-    const struct sim_stage_ticks *cost = &sim->stages[(int64_t)instr->phase * sim->plan->stage_count + instr->stage];
-    enum sp_span_kind kind = SP_SPAN_UPDATE;
-    int64_t ticks = cost->update;
-    if (instr->kind == SP_INSTR_FORWARD) {
-        kind = instr->evaluate ? SP_SPAN_EVALUATE : SP_SPAN_FORWARD;
-        ticks = instr->evaluate ? cost->evaluate : cost->forward;
-    } else if (instr->kind == SP_INSTR_BACKWARD) {
-        kind = SP_SPAN_BACKWARD;
-        ticks = cost->backward;
-    } else if (instr->stage == 0) {
+    enum sim_work work = SIM_WORK_UPDATE;
+    if (instr->kind == SP_INSTR_FORWARD)
+        work = instr->evaluate ? SIM_WORK_EVALUATE : SIM_WORK_FORWARD;
+    else if (instr->kind == SP_INSTR_BACKWARD)
+        work = SIM_WORK_BACKWARD;
+    else if (instr->stage == 0)
         sim->updated = instr->minibatch;
+    int64_t row = ((int64_t)instr->phase * sim->plan->stage_count + instr->stage) * SIM_WORK_COUNT + work;
+    int64_t ticks = sim->work[row];
+    if (sim->noise != NULL)
+        ticks = scaled(ticks, sim_noise_work(sim->noise, row, instr));
+    if (sim->crowd != NULL && ticks > 0 && sim_crowd_has(sim->crowd, device)) {
+        sim_crowd_begin(sim->crowd, &sim->queue, device, row, ticks, instr, sim->now);
+        return SP_PENDING;
     }
-    add_span(sim, device, kind, instr, sim->now, sim->now + ticks);
+    add_span(sim, device, span_of[work], instr, sim->now, sim->now + ticks);
     return rest_until(sim, device, sim->now + ticks);
+}
+
+/* A device's work beside others is done. */
+static void end_work(struct sim *sim, int device, const struct sim_load *load)
+{
+    add_span(sim, device, span_of[load->row % SIM_WORK_COUNT], &load->instr, load->started, sim->now);
+    if (sim->now > sim->end)
+        sim->end = sim->now;
 }
 
 static const struct sim_channel_ticks *message_of(const struct sim *sim, const struct sp_instr *instr)
@@ -85,6 +105,11 @@ static void push_arrival(struct sim_channel *state, int64_t arrival)
     state->arrivals[state->posted++ & (state->capacity - 1)] = arrival;
 }
 
+static struct sim_noise_message noise_of(const struct sim *sim, const struct sp_instr *instr)
+{
+    return sim->noise != NULL ? sim_noise_message(sim->noise, instr) : (struct sim_noise_message){1, 1, 1};
+}
+
 /* Takes the next message of a channel; the device rests until it is here. */
 static enum sp_progress take(struct sim *sim, int device, const struct sp_instr *instr, int64_t since)
 {
@@ -93,7 +118,7 @@ static enum sp_progress take(struct sim *sim, int device, const struct sp_instr 
     int64_t from = arrival > since ? arrival : since;
     if (from > since)
         add_span(sim, device, SP_SPAN_WAIT, instr, since, from);
-    return rest_until(sim, device, from + message_of(sim, instr)->handling);
+    return rest_until(sim, device, from + scaled(message_of(sim, instr)->handling, noise_of(sim, instr).take));
 }
 
 static enum sp_progress receive(struct sim *sim, int device, const struct sp_instr *instr)
@@ -107,31 +132,55 @@ static enum sp_progress receive(struct sim *sim, int device, const struct sp_ins
     return SP_PENDING;
 }
 
-static enum sp_progress post(struct sim *sim, int device, const struct sp_instr *instr)
+/* It is known when the message will be there. */
+static void announce(struct sim *sim, int channel, int64_t arrival)
 {
-    const struct sp_channel *channel = &sim->plan->channels[instr->channel];
-    const struct sim_channel_ticks *cost = message_of(sim, instr);
-    struct sim_channel *state = &sim->channels[instr->channel];
-    int64_t posted = sim->now + cost->handling, start = posted;
-    if (state->bus >= 0) {
-        if (sim->bus_free[state->bus] > start)
-            start = sim->bus_free[state->bus];
-        sim->bus_free[state->bus] = start + cost->busy;
-    }
-    int64_t arrival = start + cost->busy + cost->latency;
+    struct sim_channel *state = &sim->channels[channel];
+    int to = sim->plan->channels[channel].to_device;
     if (arrival < state->last_arrival)
         arrival = state->last_arrival;
     state->last_arrival = arrival;
-    if (cost->busy > 0)
-        add_span(sim, state->lane, SP_SPAN_TRANSFER, instr, start, start + cost->busy);
     push_arrival(state, arrival);
-    if (state->awaited) {
-        state->awaited = false;
-        /* A receiver must go on through the queue, even at this very moment. */
-        if (take(sim, channel->to_device, &state->awaited_by, state->awaited_since) == SP_DONE)
-            sim_queue_push(&sim->queue, sim->now, channel->to_device);
+    if (!state->awaited)
+        return;
+    state->awaited = false;
+    /* A receiver must go on through the queue, even at this very moment. */
+    if (take(sim, to, &state->awaited_by, state->awaited_since) == SP_DONE)
+        sim_queue_push(&sim->queue, sim->now, to);
+}
+
+static enum sp_progress post(struct sim *sim, int device, const struct sp_instr *instr)
+{
+    const struct sim_channel_ticks *cost = message_of(sim, instr);
+    struct sim_channel *state = &sim->channels[instr->channel];
+    struct sim_noise_message noise = noise_of(sim, instr);
+    int64_t posted = sim->now + scaled(cost->handling, noise.post), start = posted;
+    int64_t busy = scaled(cost->busy, noise.way), latency = scaled(cost->latency, noise.way);
+    if (sim->flows != NULL && sim_flows_has(sim->flows, instr->channel)) {
+        struct sim_parcel parcel = {.ready = posted, .latency = latency, .instr = *instr};
+        sim_flows_post(sim->flows, &sim->queue, instr->channel, cost->bytes * noise.way, &parcel);
+        return rest_until(sim, device, posted);
     }
+    if (state->bus >= 0) {
+        if (sim->bus_free[state->bus] > start)
+            start = sim->bus_free[state->bus];
+        sim->bus_free[state->bus] = start + busy;
+    }
+    if (busy > 0)
+        add_span(sim, state->lane, SP_SPAN_TRANSFER, instr, start, start + busy);
+    announce(sim, instr->channel, start + busy + latency);
     return rest_until(sim, device, posted);
+}
+
+/* The event of a channel over fair links: a message sets off, or has been transferred. */
+static void pass_on(struct sim *sim, int channel)
+{
+    struct sim_parcel parcel;
+    int64_t started;
+    if (!sim_flows_event(sim->flows, &sim->queue, channel, sim->now, &parcel, &started))
+        return;
+    add_span(sim, sim->channels[channel].lane, SP_SPAN_TRANSFER, &parcel.instr, started, sim->now);
+    announce(sim, channel, sim->now + parcel.latency);
 }
 
 static sp_status sim_execute(void *self, int device, const struct sp_instr *instr, enum sp_progress *progress,
@@ -157,11 +206,20 @@ static int sim_next(void *self)
 {
     struct sim *sim = self;
     struct sim_event event;
-    if (!sim_queue_pop(&sim->queue, &event))
-        return -1;
-    sim->now = event.at;
-    sim->totals.events++;
-    return event.device;
+    for (;;) {
+        sim_settle(sim);
+        if (!sim_queue_pop(&sim->queue, &event))
+            return -1;
+        sim->now = event.at;
+        sim->totals.events++;
+        if (event.id < sim->plan->device_count)
+            break;
+        pass_on(sim, event.id - sim->plan->device_count);
+    }
+    const struct sim_load *load = sim->crowd != NULL ? sim_crowd_end(sim->crowd, event.id) : NULL;
+    if (load != NULL)
+        end_work(sim, event.id, load);
+    return event.id;
 }
 
 const struct sp_engine sim_engine = {
@@ -191,20 +249,23 @@ static void set_costs(struct sim *sim, const struct sim_cost *cost)
 {
     const struct sp_plan *plan = sim->plan;
     int64_t stages = (int64_t)plan->phase_count * plan->stage_count;
-    sim->stages = sp_calloc((size_t)stages, sizeof *sim->stages);
-    for (int64_t s = 0; s < stages; s++)
-        sim->stages[s] =
-            (struct sim_stage_ticks){sim_ticks(cost->stages[s].forward_s), sim_ticks(cost->stages[s].backward_s),
-                                     sim_ticks(cost->stages[s].update_s), sim_ticks(cost->stages[s].evaluate_s)};
+    sim->work = sp_calloc((size_t)stages * SIM_WORK_COUNT, sizeof *sim->work);
+    for (int64_t s = 0; s < stages; s++) {
+        int64_t *work = &sim->work[s * SIM_WORK_COUNT];
+        work[SIM_WORK_FORWARD] = sim_ticks(cost->stages[s].forward_s);
+        work[SIM_WORK_BACKWARD] = sim_ticks(cost->stages[s].backward_s);
+        work[SIM_WORK_UPDATE] = sim_ticks(cost->stages[s].update_s);
+        work[SIM_WORK_EVALUATE] = sim_ticks(cost->stages[s].evaluate_s);
+    }
     sim->messages = sp_calloc((size_t)plan->phase_count * (size_t)plan->channel_count + 1, sizeof *sim->messages);
     for (int p = 0; p < plan->phase_count; p++)
         for (int c = 0; c < plan->channel_count; c++) {
             const struct sim_channel_cost *message = &cost->channels[c];
             bool whole = plan->channels[c].payload == SP_PAYLOAD_WEIGHTS;
             double share = whole ? 1 : 1.0 / plan->phases[p].microbatches;
-            sim->messages[p * plan->channel_count + c] =
-                (struct sim_channel_ticks){sim_ticks(message->latency_s), sim_ticks(message->busy_s * share),
-                                           sim_ticks(cost->handoff_s + message->device_s * share)};
+            sim->messages[p * plan->channel_count + c] = (struct sim_channel_ticks){
+                sim_ticks(message->latency_s), sim_ticks(message->busy_s * share),
+                sim_ticks(cost->handoff_s + message->device_s * share), message->bytes * share};
             sim->channels[c].bus = message->bus;
         }
 }
@@ -226,9 +287,17 @@ static void set_totals(struct sim *sim)
 sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const struct sim_config *config,
                   struct sim_result *result, struct sp_error *err)
 {
-    struct sim sim = {.plan = plan, .bus_count = cost->bus_count, .jumps = !config->whole, .updated = -1};
+    struct sim sim = {.plan = plan, .bus_count = cost->bus_count, .updated = -1};
+    struct sim_noise_state noise;
     sp_status status;
     memset(result, 0, sizeof *result);
+    if (config->noisy) {
+        sim_noise_init(&noise, cost, &config->noise);
+        sim.noise = &noise;
+    }
+    sim.jumps = !config->whole && !config->noisy;
+    sim.crowd = sim_crowd_create(plan, cost);
+    sim.flows = sim_flows_create(plan, cost, plan->device_count);
     sim.channels = sp_calloc((size_t)plan->channel_count + 1, sizeof *sim.channels);
     sim.bus_free = sp_calloc((size_t)cost->bus_count + 1, sizeof *sim.bus_free);
     status = sp_trace_create(plan->device_count, number_links(&sim), config->spans_per_lane, &sim.trace, err);
@@ -256,9 +325,11 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
         free(sim.channels[c].arrivals);
     free(sim.channels);
     free(sim.bus_free);
-    free(sim.stages);
+    free(sim.work);
     free(sim.messages);
     free(sim.lanes);
+    sim_crowd_destroy(&sim.crowd);
+    sim_flows_destroy(&sim.flows);
     sim_snapshot_destroy(&sim.snapshot);
     sim_queue_fini(&sim.queue);
     return status;

@@ -1,8 +1,9 @@
 /*
  * simulate.h - runs a plan on a virtual clock.
  *
- * Discrete events in order of (time, insertion number): repeatable to the last bit. Devices do one instruction at a
- * time; messages travel beside them on links, which may share a bus.
+ * Discrete events in order of (time, insertion number): repeatable to the last bit, with noise too. Devices do one
+ * instruction at a time, and slow each other where the cost says so; messages travel beside them on links, which may
+ * share a bus, one after the other, or be shared fairly.
  */
 #ifndef SIM_SIMULATE_H
 #define SIM_SIMULATE_H
@@ -11,10 +12,13 @@
 #include "common/summary.h"
 #include "common/trace.h"
 #include "sim/cost.h"
+#include "sim/noise.h"
 
 struct sim_config {
     int64_t spans_per_lane; /* kept in the trace */
     bool whole;             /* every minibatch is simulated; else a steady state is jumped over, with the same result */
+    bool noisy; /* durations vary as the cost says: no state comes again, and every minibatch is simulated */
+    struct sim_noise_key noise; /* which of the many runs */
 };
 
 struct sim_result {

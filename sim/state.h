@@ -8,15 +8,16 @@
 #include "common/engine.h"
 #include "common/trace.h"
 #include "sim/clock.h"
+#include "sim/contention.h"
 #include "sim/cost.h"
+#include "sim/flows.h"
+#include "sim/noise.h"
 #include "sim/queue.h"
 
-/* Costs of a phase in ticks, of one microbatch's instruction. */
-struct sim_stage_ticks {
-    int64_t forward, backward, update, evaluate;
-};
+/* Costs of a phase in ticks, of one microbatch's message. */
 struct sim_channel_ticks {
     int64_t latency, busy, handling; /* handling: of the device that posts or takes */
+    double bytes;                    /* over fair links */
 };
 
 /* Messages posted and not yet taken. */
@@ -50,7 +51,7 @@ struct sim {
     const struct sp_plan *plan;
     struct sim_queue queue;
     int64_t now, end;                   /* ticks since `totals.time` */
-    struct sim_stage_ticks *stages;     /* [phase * stage_count + stage] */
+    int64_t *work;                      /* [sim_cost_row]: ticks */
     struct sim_channel_ticks *messages; /* [phase * channel_count + channel] */
     struct sim_channel *channels;
     int64_t *bus_free;
@@ -58,11 +59,23 @@ struct sim {
     struct sp_trace *trace;
     struct sim_lane_ticks *lanes;
     struct sim_totals totals;
+    const struct sim_noise_state *noise; /* NULL: nothing varies */
+    struct sim_crowd *crowd;             /* NULL: devices do not slow each other */
+    struct sim_flows *flows;             /* NULL: no fair links */
     bool jumps;
     int64_t updated; /* the minibatch that stage 0 has just been updated with; -1: none since `between` looked */
     struct sim_snapshot *snapshot;
     int64_t jumped; /* minibatches */
 };
+
+/* Speeds after all that happened at this time; before the next event is looked at. */
+static inline void sim_settle(struct sim *sim)
+{
+    if (sim->crowd != NULL)
+        sim_crowd_settle(sim->crowd, &sim->queue, sim->now);
+    if (sim->flows != NULL)
+        sim_flows_settle(sim->flows, &sim->queue, sim->now);
+}
 
 /* When stage 0 was updated: compares with the state some minibatches ago, and jumps when it is the same (steady.c). */
 void sim_between(void *self, struct sp_cursor *const *cursors);

@@ -1,12 +1,12 @@
 /*
  * steady.c - recognises the steady state and jumps over it.
  *
- * The state is everything that decides what happens next: cursors, the queue in its order, messages under way, buses;
- * with times relative to now and minibatches to the one that stage 0 was just updated with. It is written down when
- * stage 0's 8th, 16th, 32nd … update is done and compared after the updates that follow. If p minibatches later it is
- * the same, all goes on as it did, as long as the schedules keep their order: so n minibatches, a multiple of p, are
- * skipped by moving the cursors and adding what p minibatches added n / p times. The clock itself need not move.
- * Nothing is approximated.
+ * The state is everything that decides what happens next: cursors, the queue in its order, messages under way, buses,
+ * work half done and transfers half over; with times relative to now and minibatches to the one that stage 0 was just
+ * updated with. It is written down when stage 0's 8th, 16th, 32nd … update is done and compared after the updates that
+ * follow. If p minibatches later it is the same, all goes on as it did, as long as the schedules keep their order: so n
+ * minibatches, a multiple of p, are skipped by moving the cursors and adding what p minibatches added n / p times. The
+ * clock itself need not move. Nothing is approximated.
  */
 #include "common/alloc.h"
 #include "sim/state.h"
@@ -36,31 +36,14 @@ void sim_snapshot_destroy(struct sim_snapshot **snapshot)
     *snapshot = NULL;
 }
 
-static void put(int64_t **state, int *count, int64_t value)
-{
-    *(int64_t *)sp_grow((void **)state, *count, sizeof value) = value;
-    (*count)++;
-}
-
-static int by_order(const void *a, const void *b)
-{
-    const struct sim_event *x = a, *y = b;
-    if (x->at != y->at)
-        return x->at < y->at ? -1 : 1;
-    return x->number < y->number ? -1 : 1;
-}
-
 static void put_queue(const struct sim *sim, int64_t **state, int *count)
 {
-    size_t bytes = (size_t)sim->queue.count * sizeof(struct sim_event);
-    struct sim_event *events = sp_alloc(bytes + 1);
-    if (bytes > 0)
-        memcpy(events, sim->queue.events, bytes);
-    qsort(events, (size_t)sim->queue.count, sizeof *events, by_order);
-    put(state, count, sim->queue.count);
-    for (int e = 0; e < sim->queue.count; e++) {
-        put(state, count, events[e].at - sim->now);
-        put(state, count, events[e].device);
+    int event_count;
+    struct sim_event *events = sim_queue_sorted(&sim->queue, &event_count);
+    sp_append(state, count, event_count);
+    for (int e = 0; e < event_count; e++) {
+        sp_append(state, count, events[e].at - sim->now);
+        sp_append(state, count, events[e].id);
     }
     free(events);
 }
@@ -75,16 +58,16 @@ static void put_channels(const struct sim *sim, int64_t since, int64_t **state, 
 {
     for (int c = 0; c < sim->plan->channel_count; c++) {
         const struct sim_channel *channel = &sim->channels[c];
-        put(state, count, channel->posted - channel->taken);
+        sp_append(state, count, channel->posted - channel->taken);
         for (int64_t k = channel->taken; k < channel->posted; k++)
-            put(state, count, since_now(sim, channel->arrivals[k & (channel->capacity - 1)]));
-        put(state, count, since_now(sim, channel->last_arrival));
-        put(state, count, channel->awaited ? sim->now - channel->awaited_since : -1);
+            sp_append(state, count, since_now(sim, channel->arrivals[k & (channel->capacity - 1)]));
+        sp_append(state, count, since_now(sim, channel->last_arrival));
+        sp_append(state, count, channel->awaited ? sim->now - channel->awaited_since : -1);
         if (channel->awaited)
             sp_instr_state(&channel->awaited_by, since, state, count);
     }
     for (int b = 0; b < sim->bus_count; b++)
-        put(state, count, since_now(sim, sim->bus_free[b]));
+        sp_append(state, count, since_now(sim, sim->bus_free[b]));
 }
 
 static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *cursors, int64_t since, int *count)
@@ -95,6 +78,10 @@ static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *curs
         sp_cursor_state(cursors[d], since, &state, count);
     put_queue(sim, &state, count);
     put_channels(sim, since, &state, count);
+    if (sim->crowd != NULL)
+        sim_crowd_state(sim->crowd, sim->now, since, &state, count);
+    if (sim->flows != NULL)
+        sim_flows_state(sim->flows, sim->now, since, &state, count);
     return state;
 }
 
@@ -157,6 +144,10 @@ static void jump(struct sim *sim, struct sp_cursor *const *cursors, int64_t peri
     for (int c = 0; c < sim->plan->channel_count; c++)
         if (sim->channels[c].awaited)
             sp_instr_shift(&sim->channels[c].awaited_by, minibatches);
+    if (sim->crowd != NULL)
+        sim_crowd_shift(sim->crowd, 0, minibatches);
+    if (sim->flows != NULL)
+        sim_flows_shift(sim->flows, 0, minibatches);
     sim->jumped += minibatches;
     snapshot->minibatch = 0;
     snapshot->next = INT64_MAX; /* one jump a phase: it went to the end of the steady part */
@@ -183,8 +174,11 @@ static void rebase(struct sim *sim)
     sim->totals.time += by;
     sim->now -= by;
     sim->end -= by;
-    for (int e = 0; e < sim->queue.count; e++)
-        sim->queue.events[e].at -= by;
+    sim_queue_shift(&sim->queue, -by);
+    if (sim->crowd != NULL)
+        sim_crowd_shift(sim->crowd, -by, 0);
+    if (sim->flows != NULL)
+        sim_flows_shift(sim->flows, -by, 0);
     for (int b = 0; b < sim->bus_count; b++)
         sim->bus_free[b] -= by;
     for (int c = 0; c < sim->plan->channel_count; c++) {
@@ -199,6 +193,7 @@ static void rebase(struct sim *sim)
 void sim_between(void *self, struct sp_cursor *const *cursors)
 {
     struct sim *sim = self;
+    sim_settle(sim);
     if (sim->updated < 0)
         return;
     int64_t minibatch = sim->updated + 1; /* updates of stage 0 so far */

@@ -101,11 +101,45 @@ static double seconds(void)
     return below(5) == 0 ? 0 : (1 + below(1000)) / 300.0;
 }
 
+/* Two classes of work, on machines of any size, some with less room than devices. */
+static void add_contention(struct sim_cost *cost, int device_count)
+{
+    sim_cost_add_contention(cost, 2);
+    for (int e = 0; e < 4; e++)
+        cost->contention.slowdown[e] = below(3) / 7.0;
+    for (int64_t r = 0; r < (int64_t)cost->phase_count * cost->stage_count * SIM_WORK_COUNT; r++) {
+        cost->contention.mix[2 * r] = below(4) / 3.0;
+        cost->contention.mix[2 * r + 1] = 1 - cost->contention.mix[2 * r];
+    }
+    cost->contention.capacity = below(3);
+    cost->contention.machine = below(2) ? sp_calloc((size_t)device_count, sizeof(int)) : NULL;
+    for (int d = 0; d < device_count && cost->contention.machine != NULL; d++)
+        cost->contention.machine[d] = below(3) - 1;
+}
+
+/* Some channels cross one or two of two links. */
+static void add_fair_links(struct sim_cost *cost)
+{
+    cost->links = sp_calloc(2, sizeof *cost->links);
+    cost->link_count = 2;
+    for (int l = 0; l < 2; l++)
+        cost->links[l] = (struct sim_link){sp_strdup("link"), 1e6 * (1 + below(3))};
+    for (int c = 0; c < cost->channel_count; c++)
+        if (below(3) > 0)
+            cost->channels[c] = (struct sim_channel_cost){.latency_s = below(2) * 0.03,
+                                                          .bus = -1,
+                                                          .bytes = 1e5 * below(20),
+                                                          .route = {below(2), below(2)},
+                                                          .hops = 1 + below(2)};
+}
+
 static struct sim_cost *random_cost(const struct sp_plan *plan)
 {
     struct sim_cost *cost = sim_cost_alloc(plan);
     for (int s = 0; s < plan->stage_count * plan->phase_count; s++)
         cost->stages[s] = (struct sim_stage_cost){seconds(), seconds(), seconds() / 10, 0};
+    if (below(3) == 0)
+        add_contention(cost, plan->device_count);
     cost->bus_count = below(4);
     cost->bus_names = sp_calloc(4, sizeof *cost->bus_names);
     cost->handoff_s = below(2) * 0.001;
@@ -114,6 +148,8 @@ static struct sim_cost *random_cost(const struct sp_plan *plan)
                                                       .busy_s = below(2) * seconds() / 5,
                                                       .device_s = below(4) == 0 ? seconds() / 7 : 0,
                                                       .bus = cost->bus_count > 0 ? below(cost->bus_count + 1) - 1 : -1};
+    if (below(3) == 0)
+        add_fair_links(cost);
     return cost;
 }
 
@@ -137,7 +173,7 @@ static void assert_same(const struct sim_result *whole, const struct sim_result 
 static void jumped_runs_equal_whole_ones(void **state)
 {
     (void)state;
-    int jumps = 0, long_runs = 0;
+    int jumps = 0, long_runs = 0, shared_jumps = 0, shared_runs = 0;
     make_network();
     for (int n = 0; n < 600; n++) {
         struct sp_plan *plan = random_plan();
@@ -152,12 +188,16 @@ static void jumped_runs_equal_whole_ones(void **state)
         assert_same(&whole, &jumped);
         jumps += jumped.jumped > 0;
         long_runs += plan->minibatches > 200;
+        bool shared = (cost->contention.class_count > 0 || cost->link_count > 0) && plan->device_count > 1;
+        shared_jumps += shared && jumped.jumped > 0;
+        shared_runs += shared && plan->minibatches > 200;
         sim_result_fini(&jumped);
         sim_result_fini(&whole);
         sim_cost_destroy(&cost);
         sp_plan_destroy(&plan);
     }
     assert_true(jumps > long_runs / 2); /* most have a steady state that is found */
+    assert_true(shared_jumps > shared_runs / 2);
 }
 
 /* One stage, so N minibatches take N times F + B + U: to the tick for 10^12 of them. */

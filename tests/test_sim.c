@@ -6,6 +6,7 @@
 #include "common/schedule.h"
 #include "sim/queue.h"
 #include "sim/simulate.h"
+#include "tests/chain.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,60 +19,6 @@
 
 #include <cmocka.h>
 
-enum { LAYERS = 9, STAGES = LAYERS };
-
-/* A chain of fully connected layers of one neuron. */
-static struct sp_layer layers[LAYERS];
-static struct sp_shape shapes[LAYERS + 1];
-static struct sp_network network = {.name = "chain",
-                                    .layers = layers,
-                                    .layer_count = LAYERS,
-                                    .tensor_count = LAYERS + 1,
-                                    .shapes = shapes,
-                                    .weight_layer_count = LAYERS};
-
-static void make_network(void)
-{
-    for (int l = 0; l <= LAYERS; l++)
-        shapes[l] = (struct sp_shape){1, 1, 1};
-    for (int l = 0; l < LAYERS; l++)
-        layers[l] = (struct sp_layer){.type = SP_LAYER_FULLY_CONNECTED,
-                                      .inputs = {l},
-                                      .input_count = 1,
-                                      .weight_number = l + 1,
-                                      .group = l + 1,
-                                      .parameters = {1, 0}};
-}
-
-static uint32_t random_state = 1;
-static int below(int n)
-{
-    random_state = random_state * 1664525u + 1013904223u;
-    return (int)((random_state >> 8) % (uint32_t)n);
-}
-
-/* P stages of at least one layer, one phase, a device a stage; a minibatch has M samples. */
-static struct sp_plan *make_plan(const char *schedule, int P, int M, int64_t minibatches)
-{
-    int cuts[STAGES];
-    for (int k = 0; k < P - 1; k++)
-        cuts[k] = k + 1;
-    struct sp_phase phase = {.schedule = sp_schedule_find(schedule), .microbatches = M, .minibatches = minibatches};
-    struct sp_plan_config config = {.cuts = cuts, .cut_count = P - 1, .batch = M, .phases = &phase, .phase_count = 1};
-    struct sp_plan *plan;
-    struct sp_error err = {0};
-    assert_int_equal(sp_plan_create(&network, &config, &plan, &err), SP_OK);
-    return plan;
-}
-
-static struct sim_cost *make_cost(const struct sp_plan *plan, double forward_s, double backward_s)
-{
-    struct sim_cost *cost = sim_cost_alloc(plan);
-    for (int i = 0; i < plan->stage_count * plan->phase_count; i++)
-        cost->stages[i] = (struct sim_stage_cost){.forward_s = forward_s, .backward_s = backward_s};
-    return cost;
-}
-
 static void add_bus(struct sim_cost *cost)
 {
     cost->bus_count = 1;
@@ -79,27 +26,12 @@ static void add_bus(struct sim_cost *cost)
     cost->bus_names[0] = sp_strdup("bus");
 }
 
-static struct sim_result run(const struct sp_plan *plan, const struct sim_cost *cost)
-{
-    struct sim_result result;
-    struct sp_error err = {0};
-    if (sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 10000}, &result, &err) != SP_OK)
-        fail_msg("%s", err.text);
-    return result;
-}
-
-static void assert_near(double found, double expected)
-{
-    if (!(fabs(found - expected) <= 1e-9 * (1.0 + fabs(expected))))
-        fail_msg("found %.17g, expected %.17g", found, expected);
-}
-
 /* Of P devices whose stages take one second for F and for B, with free messages. */
 static double utilization(const char *schedule, int P, int M, int64_t minibatches)
 {
-    struct sp_plan *plan = make_plan(schedule, P, M, minibatches);
-    struct sim_cost *cost = make_cost(plan, 1.0, 1.0);
-    struct sim_result result = run(plan, cost);
+    struct sp_plan *plan = chain_plan(schedule, P, M, minibatches);
+    struct sim_cost *cost = chain_cost(plan, 1.0, 1.0);
+    struct sim_result result = chain_run(plan, cost);
     double busy_s = 0.0;
     for (int d = 0; d < plan->device_count; d++)
         busy_s += sp_trace_busy_s(result.trace, d);
@@ -117,20 +49,20 @@ static void events_of_one_time_come_out_as_they_went_in(void **state)
     struct sim_queue queue = {0};
     struct sim_event event;
     for (int k = 0; k < TIMES * EACH; k++) /* times 0, 3, 6, 2, 5, 1, 4, 0, ... */
-        sim_queue_push(&queue, (double)(3 * k % TIMES), k);
+        sim_queue_push(&queue, 3 * k % TIMES, k);
     int last = -1;
     for (int k = 0; k < TIMES * EACH; k++) {
         assert_true(sim_queue_pop(&queue, &event));
         assert_true(event.at == k / EACH);
         if (k % EACH != 0)
-            assert_true(event.device > last);
-        last = event.device;
+            assert_true(event.id > last);
+        last = event.id;
     }
     assert_false(sim_queue_pop(&queue, &event));
     sim_queue_fini(&queue);
 }
 
-/* Pushes and pops mixed, against a search of all that is in the queue. */
+/* Pushes, moves and pops mixed, against a search of all that is in the queue. */
 static void the_queue_is_a_stable_sort(void **state)
 {
     (void)state;
@@ -138,16 +70,21 @@ static void the_queue_is_a_stable_sort(void **state)
     struct sim_event held[MOST], event;
     struct sim_queue queue = {0};
     int count = 0;
+    queue.pushed = (UINT64_MAX >> (SIM_QUEUE_ID_BITS + 1)) - STEPS / 8; /* numbers start again on the way */
     for (int k = 0; k < STEPS; k++) {
-        if (count < MOST && below(2)) {
-            held[count++] = (struct sim_event){.at = below(5), .device = k};
+        if (count > 0 && chain_below(4) == 0) { /* another time: it keeps its place among equals */
+            int h = chain_below(count);
+            held[h].at = chain_below(5);
+            sim_queue_move(&queue, held[h].at, held[h].id);
+        } else if (count < MOST && chain_below(2)) {
+            held[count++] = (struct sim_event){.at = chain_below(5), .id = k};
             sim_queue_push(&queue, held[count - 1].at, k);
         } else if (count > 0) {
             int first = 0; /* `held` stays in order of insertion */
             for (int h = 1; h < count; h++)
                 first = held[h].at < held[first].at ? h : first;
             assert_true(sim_queue_pop(&queue, &event));
-            assert_int_equal(event.device, held[first].device);
+            assert_int_equal(event.id, held[first].id);
             memmove(&held[first], &held[first + 1], (size_t)(--count - first) * sizeof held[0]);
         }
     }
@@ -161,11 +98,11 @@ static void flushing_schedules_have_the_textbook_bubble(void **state)
     for (int P = 1; P <= 6; P++)
         for (int m = 1; m <= 9; m++) {
             double expected = (double)m / (m + P - 1);
-            assert_near(utilization("gpipe", P, m, 3), expected);
-            assert_near(utilization("1f1b", P, m, 3), expected);
+            chain_assert_near(utilization("gpipe", P, m, 3), expected);
+            chain_assert_near(utilization("1f1b", P, m, 3), expected);
         }
     for (int P = 1; P <= 6; P++) /* one microbatch anywhere at a time */
-        assert_near(utilization("sequential", P, 1, 5), 1.0 / P);
+        chain_assert_near(utilization("sequential", P, 1, 5), 1.0 / P);
 }
 
 /*
@@ -176,7 +113,7 @@ static void schedules_without_flush_fill_the_pipeline(void **state)
 {
     (void)state;
     for (int P = 1; P <= 5; P++) {
-        assert_near(utilization("1f1b-async", P, 1, 1000), 1000.0 / (1000.0 + P - 1));
+        chain_assert_near(utilization("1f1b-async", P, 1, 1000), 1000.0 / (1000.0 + P - 1));
         double stale = utilization("stale", P, 1, 1000);
         assert_true(stale >= 1000.0 / (1000.0 + 2.0 * (P - 1)) - 1e-12 && stale <= 1.0 + 1e-12);
     }
@@ -192,30 +129,30 @@ static void schedules_without_flush_fill_the_pipeline(void **state)
 static void a_shared_bus_serves_first_come_first_served(void **state)
 {
     (void)state;
-    struct sp_plan *plan = make_plan("gpipe", 3, 2, 1);
-    struct sim_cost *cost = make_cost(plan, 1.0, 1.0);
+    struct sp_plan *plan = chain_plan("gpipe", 3, 2, 1);
+    struct sim_cost *cost = chain_cost(plan, 1.0, 1.0);
     add_bus(cost);
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c] = (struct sim_channel_cost){.latency_s = 0.5, .busy_s = 4.0, .bus = 0};
-    struct sim_result result = run(plan, cost);
-    assert_near(result.time_s, 21.0);
+    struct sim_result result = chain_run(plan, cost);
+    chain_assert_near(result.time_s, 21.0);
     const struct sp_lane *lane = result.trace->lanes;
-    assert_near(lane[0].total.wait_s[SP_PAYLOAD_GRADIENT], 16.0 + 1.0);  /* 2-18, 19-20 */
-    assert_near(lane[1].total.wait_s[SP_PAYLOAD_ACTIVATION], 3.5 + 1.0); /* 0-3.5, 4.5-5.5 */
-    assert_near(lane[1].total.wait_s[SP_PAYLOAD_GRADIENT], 7.5 + 1.0);   /* 6.5-14, 15-16 */
-    assert_near(lane[2].total.wait_s[SP_PAYLOAD_ACTIVATION], 7.5 + 1.0); /* 0-7.5, 8.5-9.5 */
+    chain_assert_near(lane[0].total.wait_s[SP_PAYLOAD_GRADIENT], 16.0 + 1.0);  /* 2-18, 19-20 */
+    chain_assert_near(lane[1].total.wait_s[SP_PAYLOAD_ACTIVATION], 3.5 + 1.0); /* 0-3.5, 4.5-5.5 */
+    chain_assert_near(lane[1].total.wait_s[SP_PAYLOAD_GRADIENT], 7.5 + 1.0);   /* 6.5-14, 15-16 */
+    chain_assert_near(lane[2].total.wait_s[SP_PAYLOAD_ACTIVATION], 7.5 + 1.0); /* 0-7.5, 8.5-9.5 */
     double transfers_s = 0.0;
     for (int l = result.trace->device_count; l < result.trace->lane_count; l++)
         transfers_s += lane[l].total.seconds[SP_SPAN_TRANSFER];
-    assert_near(transfers_s, 8 * 2.0);
+    chain_assert_near(transfers_s, 8 * 2.0);
     assert_int_equal(result.trace->lane_count, 3 + 4); /* 0->1, 1->0, 1->2, 2->1 */
     sim_result_fini(&result);
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c].bus = -1; /* without a bus nothing queues */
-    result = run(plan, cost);
+    result = chain_run(plan, cost);
     /* stage 1: F 3.5-4.5, 4.5-5.5; stage 2: F 7-8, 8-9, B 9-10, 10-11; stage 1: B 12.5-13.5, 13.5-14.5; stage 0:
      * B 16-17, 17-18 */
-    assert_near(result.time_s, 18.0);
+    chain_assert_near(result.time_s, 18.0);
     sim_result_fini(&result);
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);
@@ -225,13 +162,13 @@ static void a_shared_bus_serves_first_come_first_served(void **state)
 static void handing_over_takes_the_time_of_both_devices(void **state)
 {
     (void)state;
-    struct sp_plan *plan = make_plan("sequential", 2, 1, 1);
-    struct sim_cost *cost = make_cost(plan, 1.0, 1.0);
+    struct sp_plan *plan = chain_plan("sequential", 2, 1, 1);
+    struct sim_cost *cost = chain_cost(plan, 1.0, 1.0);
     cost->handoff_s = 0.25;
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c].latency_s = 0.5;
-    struct sim_result result = run(plan, cost);
-    assert_near(result.time_s, 6.0);
+    struct sim_result result = chain_run(plan, cost);
+    chain_assert_near(result.time_s, 6.0);
     sim_result_fini(&result);
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);
@@ -246,13 +183,13 @@ static void updates_and_evaluations_take_their_time(void **state)
         .batch = 8, .phases = &phase, .phase_count = 1, .evaluate_every = 1, .evaluate_samples = 8};
     struct sp_plan *plan;
     struct sp_error err = {0};
-    assert_int_equal(sp_plan_create(&network, &config, &plan, &err), SP_OK);
+    assert_int_equal(sp_plan_create(chain_network(), &config, &plan, &err), SP_OK);
     struct sim_cost *cost = sim_cost_alloc(plan);
     cost->stages[0] = (struct sim_stage_cost){.forward_s = 1.0, .backward_s = 2.0, .update_s = 0.5, .evaluate_s = 3.0};
-    struct sim_result result = run(plan, cost);
-    assert_near(result.time_s, 2 * (1.0 + 2.0 + 0.5 + 3.0));
-    assert_near(sp_trace_busy_s(result.trace, 0), result.time_s);
-    assert_near(result.trace->lanes[0].total.seconds[SP_SPAN_EVALUATE], 6.0);
+    struct sim_result result = chain_run(plan, cost);
+    chain_assert_near(result.time_s, 2 * (1.0 + 2.0 + 0.5 + 3.0));
+    chain_assert_near(sp_trace_busy_s(result.trace, 0), result.time_s);
+    chain_assert_near(result.trace->lanes[0].total.seconds[SP_SPAN_EVALUATE], 6.0);
     sim_result_fini(&result);
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);
@@ -262,61 +199,13 @@ static void updates_and_evaluations_take_their_time(void **state)
  * The oracle: each stage's order written out from the schedule's definition, and the end of every step by recursion
  * over what it depends on: the step before in its stage, and the same microbatch in the neighbouring stage.
  */
-enum { MOST_STEPS = 256 };
 struct oracle {
     int P, M, count; /* microbatches in all */
-    bool backward[STAGES][MOST_STEPS];
-    int q[STAGES][MOST_STEPS];
-    int at[2][STAGES][MOST_STEPS]; /* position of F and B of q */
-    int steps[STAGES];
-    double end[STAGES][MOST_STEPS];                                           /* negative: not known yet */
-    double step_s[2][STAGES], update_s[STAGES], down_s[STAGES], up_s[STAGES]; /* down_s[i]: from i to i + 1 */
+    struct chain_steps stages[CHAIN_LAYERS];
+    double end[CHAIN_LAYERS][CHAIN_STEPS]; /* negative: not known yet */
+    double step_s[2][CHAIN_LAYERS], update_s[CHAIN_LAYERS];
+    double down_s[CHAIN_LAYERS], up_s[CHAIN_LAYERS]; /* down_s[i]: from i to i + 1 */
 };
-
-static void put(struct oracle *o, int i, bool backward, int q)
-{
-    int k = o->steps[i]++;
-    o->backward[i][k] = backward;
-    o->q[i][k] = q;
-    o->at[backward][i][q] = k;
-    o->end[i][k] = -1.0;
-}
-
-/* Warm up with P - i forwards, then one backward, one forward. */
-static void put_1f1b(struct oracle *o, int i, int first, int count)
-{
-    int f = 0, b = 0;
-    while (f < count && f < o->P - i)
-        put(o, i, false, first + f++);
-    while (b < count) {
-        put(o, i, true, first + b++);
-        if (f < count)
-            put(o, i, false, first + f++);
-    }
-}
-
-static void put_stage(struct oracle *o, const char *schedule, int i)
-{
-    if (strcmp(schedule, "1f1b-async") == 0)
-        put_1f1b(o, i, 0, o->count);
-    for (int c = 0; strcmp(schedule, "stale") == 0 && c < o->count + 2 * o->P; c++) {
-        int f = c - i, b = c - 2 * (o->P - 1) + i;
-        if (f >= 0 && f < o->count)
-            put(o, i, false, f);
-        if (b >= 0 && b < o->count)
-            put(o, i, true, b);
-    }
-    for (int q = 0; strcmp(schedule, "sequential") == 0 && q < o->count; q++) {
-        put(o, i, false, q);
-        put(o, i, true, q);
-    }
-    for (int first = 0; first < o->count; first += o->M) {
-        if (strcmp(schedule, "1f1b") == 0)
-            put_1f1b(o, i, first, o->M);
-        for (int k = 0; strcmp(schedule, "gpipe") == 0 && k < 2 * o->M; k++)
-            put(o, i, k >= o->M, first + k % o->M);
-    }
-}
 
 /* When the stage has done its k-th step, and is free of the update that may follow a B. */
 static double end_of(struct oracle *o, int i, int k);
@@ -324,7 +213,7 @@ static double end_of(struct oracle *o, int i, int k);
 /* When the gradient or activation made by step k leaves: before the update. */
 static double made_at(struct oracle *o, int i, int k)
 {
-    bool last = o->backward[i][k] && o->q[i][k] % o->M == o->M - 1;
+    bool last = o->stages[i].backward[k] && o->stages[i].q[k] % o->M == o->M - 1;
     return end_of(o, i, k) - (last ? o->update_s[i] : 0.0);
 }
 
@@ -332,13 +221,13 @@ static double end_of(struct oracle *o, int i, int k)
 {
     if (o->end[i][k] >= 0.0)
         return o->end[i][k];
-    bool backward = o->backward[i][k];
-    int q = o->q[i][k];
+    bool backward = o->stages[i].backward[k];
+    int q = o->stages[i].q[k];
     double start = k > 0 ? end_of(o, i, k - 1) : 0.0, here = 0.0;
     if (!backward && i > 0)
-        here = made_at(o, i - 1, o->at[0][i - 1][q]) + o->down_s[i - 1];
+        here = made_at(o, i - 1, o->stages[i - 1].at[0][q]) + o->down_s[i - 1];
     if (backward && i + 1 < o->P)
-        here = made_at(o, i + 1, o->at[1][i + 1][q]) + o->up_s[i + 1];
+        here = made_at(o, i + 1, o->stages[i + 1].at[1][q]) + o->up_s[i + 1];
     double end = (here > start ? here : start) + o->step_s[backward][i];
     if (backward && q % o->M == o->M - 1)
         end += o->update_s[i];
@@ -347,7 +236,7 @@ static double end_of(struct oracle *o, int i, int k)
 
 static double random_s(void)
 {
-    return (1 + below(1000)) * 1e-3;
+    return (1 + chain_below(1000)) * 1e-3;
 }
 
 /* Random times into the oracle and the same into a cost. Messages take part of their time as busy seconds, no bus. */
@@ -378,20 +267,22 @@ static void random_pipelines_take_the_time_of_the_oracle(void **state)
     for (int round = 0; round < 1000; round++) {
         const char *schedule = schedules[round % 5];
         memset(&o, 0, sizeof o);
-        o.P = 1 + below(6);
-        o.M = 1 + below(4);
-        o.count = o.M * (1 + below(12));
+        o.P = 1 + chain_below(6);
+        o.M = 1 + chain_below(4);
+        o.count = o.M * (1 + chain_below(12));
         for (int i = 0; i < o.P; i++) {
-            put_stage(&o, schedule, i);
-            assert_int_equal(o.steps[i], 2 * o.count);
+            chain_order(schedule, o.P, o.M, o.count, i, &o.stages[i]);
+            assert_int_equal(o.stages[i].count, 2 * o.count);
+            for (int k = 0; k < 2 * o.count; k++)
+                o.end[i][k] = -1;
         }
-        struct sp_plan *plan = make_plan(schedule, o.P, o.M, o.count / o.M);
+        struct sp_plan *plan = chain_plan(schedule, o.P, o.M, o.count / o.M);
         struct sim_cost *cost = sim_cost_alloc(plan);
         random_times(&o, plan, cost);
-        struct sim_result result = run(plan, cost);
+        struct sim_result result = chain_run(plan, cost);
         double expected = 0.0;
         for (int i = 0; i < o.P; i++) {
-            double end = end_of(&o, i, o.steps[i] - 1);
+            double end = end_of(&o, i, o.stages[i].count - 1);
             expected = end > expected ? end : expected;
         }
         if (!(fabs(result.time_s - expected) <= 1e-9 * expected))
@@ -423,12 +314,12 @@ static void split_placement_and_phases_run_to_the_end(void **state)
                                     .evaluate_samples = 9};
     struct sp_plan *plan;
     struct sp_error err = {0};
-    assert_int_equal(sp_plan_create(&network, &config, &plan, &err), SP_OK);
-    struct sim_cost *cost = make_cost(plan, 1.0, 2.0);
+    assert_int_equal(sp_plan_create(chain_network(), &config, &plan, &err), SP_OK);
+    struct sim_cost *cost = chain_cost(plan, 1.0, 2.0);
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c] = (struct sim_channel_cost){.latency_s = 0.1, .busy_s = 0.3, .bus = c % 2 - 1};
     add_bus(cost);
-    struct sim_result first = run(plan, cost), second = run(plan, cost);
+    struct sim_result first = chain_run(plan, cost), second = chain_run(plan, cost);
     for (int i = 0; i < 3; i++) { /* 20 + 4 * 10 microbatches */
         assert_int_equal(first.trace->lanes[forward[i]].total.count[SP_SPAN_FORWARD], 60);
         assert_int_equal(first.trace->lanes[backward[i]].total.count[SP_SPAN_BACKWARD], 60);
@@ -472,7 +363,7 @@ static void the_driver_reports_deadlock_and_interruption(void **state)
 {
     (void)state;
     const struct sp_engine engine = {.name = "rest", .execute = rest, .next = nobody};
-    struct sp_plan *plan = make_plan("gpipe", 3, 2, 1);
+    struct sp_plan *plan = chain_plan("gpipe", 3, 2, 1);
     struct sp_error err = {0};
     int executed = 0;
     bool stop = true;
@@ -487,11 +378,11 @@ static void the_driver_reports_deadlock_and_interruption(void **state)
 static void a_chrome_trace_is_json_with_every_span(void **state)
 {
     (void)state;
-    struct sp_plan *plan = make_plan("1f1b", 3, 4, 2);
-    struct sim_cost *cost = make_cost(plan, 1e-3, 2e-3);
+    struct sp_plan *plan = chain_plan("1f1b", 3, 4, 2);
+    struct sim_cost *cost = chain_cost(plan, 1e-3, 2e-3);
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c] = (struct sim_channel_cost){.latency_s = 1e-5, .busy_s = 1e-4, .bus = -1};
-    struct sim_result result = run(plan, cost);
+    struct sim_result result = chain_run(plan, cost);
     struct sp_error err = {0};
     char path[] = "/tmp/test_sim_XXXXXX";
     int fd = mkstemp(path);
@@ -518,7 +409,7 @@ static void a_chrome_trace_is_json_with_every_span(void **state)
     /* every span, a name for every lane and one for the process */
     assert_int_equal(json_array_size(json_object_get(json, "traceEvents")), spans + result.trace->lane_count + 1);
     for (int d = 0; d < 3; d++)
-        assert_near(busy_us[d], 8 * 3e3); /* 2 minibatches of 4, F + B = 3 ms */
+        chain_assert_near(busy_us[d], 8 * 3e3); /* 2 minibatches of 4, F + B = 3 ms */
     json_decref(json);
     assert_int_equal(sp_trace_write_csv(result.trace, path, &err), SP_OK);
     FILE *file = fopen(path, "r");
@@ -545,7 +436,7 @@ static void spans_beyond_the_room_are_counted(void **state)
     sp_trace_add(trace, 0, &(struct sp_span){.start_s = 5, .end_s = 9, .kind = SP_SPAN_WAIT});
     assert_int_equal(trace->lanes[0].count, 2);
     assert_int_equal(trace->lanes[0].total.count[SP_SPAN_BACKWARD], 5);
-    assert_near(sp_trace_busy_s(trace, 0), 2.5); /* waiting is not work */
+    chain_assert_near(sp_trace_busy_s(trace, 0), 2.5); /* waiting is not work */
     sp_trace_destroy(&trace);
     assert_null(trace);
     sp_trace_destroy(&trace);
@@ -570,9 +461,9 @@ static void summaries_compare_relative_to_the_measured(void **state)
     measured.speedup = 2.0;
     measured.devices = &large;
     json_t *json = sp_summary_compare_json(&predicted, &measured), *error = json_object_get(json, "error");
-    assert_near(json_number_value(json_object_get(error, "time")), -0.25);
-    assert_near(json_number_value(json_object_get(error, "peak_bytes")), -0.1);
-    assert_near(json_number_value(json_object_get(error, "utilization")), 0.0);
+    chain_assert_near(json_number_value(json_object_get(error, "time")), -0.25);
+    chain_assert_near(json_number_value(json_object_get(error, "peak_bytes")), -0.1);
+    chain_assert_near(json_number_value(json_object_get(error, "utilization")), 0.0);
     assert_true(json_is_null(json_object_get(error, "speedup")));
     assert_true(json_is_null(json_object_get(json_object_get(json, "predicted"), "speedup")));
     assert_null(json_object_get(json_object_get(json, "predicted"), "accuracy"));
@@ -587,7 +478,7 @@ static void summaries_compare_relative_to_the_measured(void **state)
 static void copies_that_block_hold_up_both_devices(void **state)
 {
     (void)state;
-    struct sp_plan *plan = make_plan("sequential", 2, 1, 1);
+    struct sp_plan *plan = chain_plan("sequential", 2, 1, 1);
     struct sim_cost *cost = sim_cost_alloc(plan);
     struct sim_result result;
     struct sp_error err = {0};
@@ -622,6 +513,5 @@ int main(void)
         cmocka_unit_test(summaries_compare_relative_to_the_measured),
         cmocka_unit_test(copies_that_block_hold_up_both_devices),
     };
-    make_network();
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
 }
