@@ -23,7 +23,7 @@ static const struct sp_field fields[] = {
     {AT(latency_s), 0, 1, true},
     {AT(link_bytes_per_s), 1, 1e15, true},
     {"link_hops", SP_FIELD_INT, offsetof(struct sim_device, link_hops), 1, 8, false},
-    {"link_shared", SP_FIELD_BOOL, offsetof(struct sim_device, link_shared), 0, 0, false},
+    {AT(bus_bytes_per_s), 1, 1e15, false},
     {"link_blocks", SP_FIELD_BOOL, offsetof(struct sim_device, link_blocks), 0, 0, false},
 };
 #undef AT
@@ -90,9 +90,33 @@ static sp_status read_efficiency(const struct sp_yaml *root, const char *key, st
     return sp_yaml_fields(map, key, efficiency_fields, 3, NULL, out, err);
 }
 
+static sp_status read_sharing(const struct sp_yaml *root, struct sim_device *out, struct sp_error *err)
+{
+    const struct sp_yaml *value = sp_yaml_get(root, "link_shared");
+    bool shared = false;
+    if (value != NULL && value->kind == SP_YAML_SCALAR && strcmp(value->text, "fair") == 0)
+        out->links = SIM_LINKS_FAIR;
+    else if (value != NULL && (value->kind != SP_YAML_SCALAR || !sp_yaml_bool(value, &shared)))
+        return sp_reject(err, value->mark, "device.link_shared: expected true, false or fair, found \"%s\"",
+                         value->kind == SP_YAML_SCALAR ? value->text : "a list or map");
+    else
+        out->links = shared ? SIM_LINKS_QUEUE : SIM_LINKS_OWN;
+    if (out->bus_bytes_per_s <= 0)
+        out->bus_bytes_per_s = out->link_bytes_per_s;
+    else if (out->links != SIM_LINKS_FAIR)
+        return sp_reject(err, sp_yaml_get(root, "bus_bytes_per_s")->mark,
+                         "device.bus_bytes_per_s goes with link_shared: fair");
+    if (out->links == SIM_LINKS_FAIR && out->link_blocks)
+        return sp_reject(err, value->mark, "device.link_shared: copies that block (link_blocks) share no link");
+    if (out->links == SIM_LINKS_FAIR && out->link_hops > 2)
+        return sp_reject(err, value->mark, "device.link_hops: %d hops; 1 or 2 are legal with link_shared: fair",
+                         out->link_hops);
+    return SP_OK;
+}
+
 sp_status sim_device_read(const struct sp_experiment *experiment, struct sim_device *out, struct sp_error *err)
 {
-    static const char *const other[] = {"convolution", "fully_connected", NULL};
+    static const char *const other[] = {"convolution", "fully_connected", "link_shared", NULL};
     struct sp_document *document;
     char *path = find_file(experiment, err);
     if (path == NULL)
@@ -116,6 +140,8 @@ sp_status sim_device_read(const struct sp_experiment *experiment, struct sim_dev
             status = read_efficiency(root, "convolution", &out->convolution, err);
         if (status == SP_OK)
             status = read_efficiency(root, "fully_connected", &out->fully_connected, err);
+        if (status == SP_OK)
+            status = read_sharing(root, out, err);
         sp_document_destroy(&document);
     }
     free(path);

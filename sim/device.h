@@ -12,6 +12,13 @@ struct sim_efficiency {
     double forward, backward_input, backward_weight;
 };
 
+/* Who shares links. */
+enum sim_links {
+    SIM_LINKS_OWN,   /* each way between two devices is a link of its own */
+    SIM_LINKS_QUEUE, /* one bus for all, on which messages follow each other */
+    SIM_LINKS_FAIR   /* a link out of and into each device, and one bus for all: messages share them max-min */
+};
+
 struct sim_device {
     double peak_flops;            /* float32, per second */
     double bandwidth_bytes_per_s; /* of its memory */
@@ -24,9 +31,10 @@ struct sim_device {
     double update_bytes; /* moved per byte of parameters in an optimiser step */
     /* Messages: within shared memory only latency counts. */
     double latency_s, link_bytes_per_s;
-    int link_hops;    /* 2: through the host's memory */
-    bool link_shared; /* one bus for all */
-    bool link_blocks; /* a copy to the host holds up the sender, one from it the receiver; nothing overlaps */
+    int link_hops; /* 2: through the host's memory */
+    enum sim_links links;
+    double bus_bytes_per_s; /* of fair links' bus */
+    bool link_blocks;       /* a copy to the host holds up the sender, one from it the receiver; nothing overlaps */
 };
 
 /* Finds and reads the device of an experiment: its name in experiments/devices, or a file. `auto` follows the backend.

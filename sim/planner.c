@@ -43,9 +43,19 @@ static void boundaries_fini(struct boundaries *b)
     free(b->sets);
 }
 
+/* Seconds that a channel's message takes of each fair link. */
+static void add_fair(const struct sim_cost *cost, int channel, double *links)
+{
+    const struct sim_channel_cost *c = &cost->channels[channel];
+    for (int h = 0; h < c->hops; h++)
+        links[c->route[h]] += c->bytes / cost->links[c->route[h]].bytes_per_s;
+}
+
 double sim_bottleneck_s(const struct sp_plan *plan, const struct sim_cost *cost)
 {
-    double *busy = sp_calloc((size_t)(plan->device_count + cost->bus_count), sizeof *busy), most = 0;
+    int resources = plan->device_count + cost->bus_count + cost->link_count;
+    double *busy = sp_calloc((size_t)resources, sizeof *busy), most = 0;
+    double *links = busy + plan->device_count + cost->bus_count;
     int M = plan->phases[0].microbatches;
     for (int i = 0; i < plan->stage_count; i++) {
         busy[plan->stages[i].forward_device] += M * cost->stages[i].forward_s;
@@ -58,8 +68,9 @@ double sim_bottleneck_s(const struct sp_plan *plan, const struct sim_cost *cost)
         busy[plan->channels[c].to_device] += cost->channels[c].device_s;
         if (cost->channels[c].bus >= 0)
             busy[plan->device_count + cost->channels[c].bus] += cost->channels[c].busy_s;
+        add_fair(cost, c, links);
     }
-    for (int r = 0; r < plan->device_count + cost->bus_count; r++)
+    for (int r = 0; r < resources; r++)
         most = fmax(most, busy[r]);
     free(busy);
     return most;
@@ -111,7 +122,18 @@ static double link_of(const struct sp_plan *plan, const struct sim_cost *cost, i
 {
     int down = sp_plan_channel(plan, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, false, boundary, boundary + 1);
     int up = sp_plan_channel(plan, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, false, boundary + 1, boundary);
-    if (down < 0 || up < 0 || cost->channels[down].bus < 0)
+    if (down < 0 || up < 0)
+        return 0;
+    if (cost->channels[down].hops > 0) {
+        double *links = sp_calloc((size_t)cost->link_count, sizeof *links), most = 0;
+        add_fair(cost, down, links);
+        add_fair(cost, up, links);
+        for (int l = 0; l < cost->link_count; l++)
+            most = fmax(most, links[l]);
+        free(links);
+        return most;
+    }
+    if (cost->channels[down].bus < 0)
         return 0;
     double there = cost->channels[down].busy_s, back = cost->channels[up].busy_s;
     return cost->channels[down].bus == cost->channels[up].bus ? there + back : fmax(there, back);

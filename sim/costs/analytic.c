@@ -6,7 +6,6 @@
  * byte that it reads and writes really travels (batch norm reads its input twice; what stays in a cache travels less).
  */
 #include "sim/costs/kinds.h"
-#include "sim/device.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -144,7 +143,11 @@ static struct sim_stage_cost stage_cost(const struct sim_device *device, const s
 
 static void fill_channels(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out)
 {
-    int bus = device->link_shared && !plan->shared_memory ? sim_cost_add_bus(out, "bus") : -1;
+    if (device->links == SIM_LINKS_FAIR && !plan->shared_memory) {
+        sim_cost_add_fair_links(device, plan, out);
+        return;
+    }
+    int bus = device->links == SIM_LINKS_QUEUE && !plan->shared_memory ? sim_cost_add_bus(out, "bus") : -1;
     for (int c = 0; c < plan->channel_count; c++) {
         out->channels[c].latency_s = device->latency_s;
         bool copied = plan->channels[c].payload == SP_PAYLOAD_WEIGHTS || !plan->shared_memory;

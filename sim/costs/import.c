@@ -4,7 +4,6 @@
  * devices, gradients and activations one after the other, beside the computation, as PipeDream's planner has it.
  */
 #include "sim/costs/kinds.h"
-#include "sim/device.h"
 
 #include <stdio.h>
 
@@ -36,7 +35,13 @@ static double message_bytes(const struct sp_plan *plan, const struct sp_channel 
 
 static void fill_channels(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out)
 {
-    int bus = device->link_shared ? sim_cost_add_bus(out, "bus") : -1;
+    if (device->links == SIM_LINKS_FAIR) {
+        sim_cost_add_fair_links(device, plan, out);
+        for (int c = 0; c < plan->channel_count; c++)
+            out->channels[c].bytes = message_bytes(plan, &plan->channels[c]);
+        return;
+    }
+    int bus = device->links == SIM_LINKS_QUEUE ? sim_cost_add_bus(out, "bus") : -1;
     for (int c = 0; c < plan->channel_count; c++) {
         const struct sp_channel *channel = &plan->channels[c];
         out->channels[c].latency_s = device->latency_s;

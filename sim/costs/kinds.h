@@ -3,6 +3,7 @@
 #define SIM_COST_KINDS_H
 
 #include "sim/cost.h"
+#include "sim/device.h"
 
 sp_status sim_cost_analytic(const struct sp_experiment *experiment, const struct sp_plan *plan,
                             const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
@@ -20,5 +21,8 @@ int sim_cost_add_bus(struct sim_cost *cost, const char *name);
 
 /* Adds a link whose messages share it max-min; returns its number. */
 int sim_cost_add_link(struct sim_cost *cost, const char *name, double bytes_per_s);
+
+/* The links and routes of a device whose links are fair; sizes of messages are the plan's. */
+void sim_cost_add_fair_links(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out);
 
 #endif
