@@ -30,7 +30,8 @@ static void set_pull(struct sim_crowd *crowd, int64_t rows)
     for (int64_t r = 0; r < rows; r++)
         for (int b = 0; b < classes; b++)
             for (int a = 0; a < classes; a++)
-                crowd->pull[r * classes + b] += crowd->cost->mix[r * classes + a] * crowd->cost->slowdown[a * classes + b];
+                crowd->pull[r * classes + b] +=
+                    crowd->cost->mix[r * classes + a] * crowd->cost->slowdown[a * classes + b];
 }
 
 struct sim_crowd *sim_crowd_create(const struct sp_plan *plan, const struct sim_cost *cost)

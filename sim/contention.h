@@ -1,9 +1,9 @@
 /*
  * contention.h - devices of one machine at work, each as fast as the others let it (sim/cost.h).
  *
- * Work is counted in ticks that it would take alone. While a device's speed stays, nothing is computed; when it changes,
- * what is left of the work is rounded up to whole ticks, and when the device will be done is rounded up too: 2^-40 s each.
- * So the state is whole numbers, comes again exactly in a steady state, and a jump over it loses nothing.
+ * Work is counted in ticks that it would take alone. While a device's speed stays, nothing is computed; when it
+ * changes, what is left of the work is rounded up to whole ticks, and when the device will be done is rounded up too:
+ * 2^-40 s each. So the state is whole numbers, comes again exactly in a steady state, and a jump over it loses nothing.
  */
 #ifndef SIM_CONTENTION_H
 #define SIM_CONTENTION_H
@@ -25,14 +25,14 @@ struct sim_load {
 /* The devices of a machine that are at work, ascending: sums over them come out the same whatever came first. */
 struct sim_machine {
     int *active, active_count;
-    double *total;  /* [class]: sum of their mixes */
-    bool changed;   /* somebody started or ended since speeds were set */
+    double *total; /* [class]: sum of their mixes */
+    bool changed;  /* somebody started or ended since speeds were set */
 };
 
 struct sim_crowd {
     const struct sim_contention *cost;
-    double *pull;     /* [row * class_count + b]: excess of the row's work beside one that does nothing but b */
-    int *machine_of;  /* [device]; -1: nobody shares with it */
+    double *pull;           /* [row * class_count + b]: excess of the row's work beside one that does nothing but b */
+    int *machine_of;        /* [device]; -1: nobody shares with it */
     struct sim_load *loads; /* [device] */
     int device_count;
     struct sim_machine *machines;

@@ -1,9 +1,9 @@
 /*
  * flows.h - messages under way on fair links (sim/maxmin.h), each as fast as the others let it.
  *
- * Messages of one channel follow each other, those of different channels share the links that they cross. A size is counted
- * in 2^-20 bytes; as with contention, what is left is rounded up to whole units when a speed changes, and the end of a
- * transfer to whole ticks, so that a steady state comes again exactly.
+ * Messages of one channel follow each other, those of different channels share the links that they cross. A size is
+ * counted in 2^-20 bytes; as with contention, what is left is rounded up to whole units when a speed changes, and the
+ * end of a transfer to whole ticks, so that a steady state comes again exactly.
  */
 #ifndef SIM_FLOWS_H
 #define SIM_FLOWS_H

@@ -1,6 +1,6 @@
 /*
- * chain.h - tests of the simulator: a network of equal small layers, pipelines over it, and the order of each stage's steps
- * written out from the schedules' definitions, by a hand that knows neither plans nor events.
+ * chain.h - tests of the simulator: a network of equal small layers, pipelines over it, and the order of each stage's
+ * steps written out from the schedules' definitions, by a hand that knows neither plans nor events.
  */
 #ifndef TEST_CHAIN_H
 #define TEST_CHAIN_H

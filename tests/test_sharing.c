@@ -1,6 +1,6 @@
 /*
- * Devices that slow each other, and links that are shared fairly: times computed by hand, the definition of max-min, and
- * an oracle that steps through time and knows neither plans, events nor whole ticks.
+ * Devices that slow each other, and links that are shared fairly: times computed by hand, the definition of max-min,
+ * and an oracle that steps through time and knows neither plans, events nor whole ticks.
  */
 #include "common/alloc.h"
 #include "sim/maxmin.h"
@@ -79,9 +79,9 @@ static void what_is_left_goes_on_at_the_new_speed(void **state)
 }
 
 /*
- * Mixes: forwards of device 0 are half class 0 and a quarter class 1, of device 1 a fifth class 0 and three fifths class 1;
- * slowdown 0.4, 0.8 / 0, 1.2. Device 0 beside device 1: 1/2 (0.4/5 + 0.8 * 3/5) + 1/4 (1.2 * 3/5) = 0.46 longer.
- * Device 1 beside device 0: 1/5 (0.4/2 + 0.8/4) + 3/5 (1.2/4) = 0.26. Both 1 s from 1 on: device 1 is done at
+ * Mixes: forwards of device 0 are half class 0 and a quarter class 1, of device 1 a fifth class 0 and three fifths
+ * class 1; slowdown 0.4, 0.8 / 0, 1.2. Device 0 beside device 1: 1/2 (0.4/5 + 0.8 * 3/5) + 1/4 (1.2 * 3/5) = 0.46
+ * longer. Device 1 beside device 0: 1/5 (0.4/2 + 0.8/4) + 3/5 (1.2/4) = 0.26. Both 1 s from 1 on: device 1 is done at
  * 2.26, when device 0 has 1 - 1.26/1.46 left, at 2.26 + 1 - 1.26/1.46. Then F of device 1, four B of no class: 1.1 s
  * less than in sequence.
  */
@@ -239,10 +239,10 @@ static void messages_share_a_fair_link(void **state)
     struct sim_result result = chain_run(plan, cost);
     const struct sp_lane *lanes = result.trace->lanes;
     chain_assert_near(result.time_s, 21);
-    chain_assert_near(lanes[1].total.wait_s[SP_PAYLOAD_ACTIVATION], 3.5 + 1.5);     /* 0-3.5, 4.5-6 */
-    chain_assert_near(lanes[2].total.wait_s[SP_PAYLOAD_ACTIVATION], 7.5 + 1);       /* 0-7.5, 8.5-9.5 */
-    chain_assert_near(lanes[3].total.seconds[SP_SPAN_TRANSFER], 2 + 2.5);           /* 1-3, 3-5.5 */
-    chain_assert_near(lanes[0].total.wait_s[SP_PAYLOAD_GRADIENT], (18 - 2) + 1);    /* 2-18, 19-20 */
+    chain_assert_near(lanes[1].total.wait_s[SP_PAYLOAD_ACTIVATION], 3.5 + 1.5);  /* 0-3.5, 4.5-6 */
+    chain_assert_near(lanes[2].total.wait_s[SP_PAYLOAD_ACTIVATION], 7.5 + 1);    /* 0-7.5, 8.5-9.5 */
+    chain_assert_near(lanes[3].total.seconds[SP_SPAN_TRANSFER], 2 + 2.5);        /* 1-3, 3-5.5 */
+    chain_assert_near(lanes[0].total.wait_s[SP_PAYLOAD_GRADIENT], (18 - 2) + 1); /* 2-18, 19-20 */
     sim_result_fini(&result);
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);
