@@ -238,6 +238,23 @@ static size_t scratchpad_bytes(const struct layout *layout, enum sp_pass pass)
     return sp_memory_align(most);
 }
 
+/* Whether a backward pass of this stage reads the value of a tensor that lies in the boundary. */
+static bool backward_reads(const struct layout *layout, int tensor)
+{
+    if (is_made_here(layout, tensor) && tensor > 0 && (flags_of(layout, tensor - 1) & SP_KEEPS_OUTPUT))
+        return true;
+    for (int l = layout->stage->first_layer; l < layout->stage->layer_end; l++)
+        if (layout->network->layers[l].inputs[0] == tensor && (flags_of(layout, l) & SP_KEEPS_INPUT))
+            return true;
+    return false;
+}
+
+/* Whether B finds values of this stage in copies on another device. */
+static bool is_stashed(const struct layout *layout)
+{
+    return !layout->plan->shared_memory && layout->stage->forward_device != layout->stage->backward_device;
+}
+
 /* Values: made here, in the order of layers. */
 static void place_values(struct layout *layout)
 {
@@ -249,6 +266,8 @@ static void place_values(struct layout *layout)
         struct root root = describe_root(layout, layout->root, t);
         if (root.leaves) {
             out->value[t] = place_at(SP_REGION_BOUNDARY, layout->stage_index, take(&out->boundary_bytes, root.bytes));
+            if (is_stashed(layout) && root.kept)
+                out->stashed[t] = out->value[t];
             out->evaluate[t] =
                 place_at(SP_REGION_EVALUATE, layout->stage_index, take(&out->evaluate_bytes, root.bytes));
             continue;
@@ -298,24 +317,45 @@ static void place_gradients(struct layout *layout)
     out->scratchpad_offset[SP_PASS_BACKWARD] = end;
 }
 
-/* Tensors made in earlier stages: in the maker's memory, or copies of our own. */
-static void place_inputs(struct layout *layout)
+/* Tensors made in earlier stages, in the maker's memory. */
+static void place_shared_inputs(struct layout *layout)
 {
     struct sp_stage_memory *out = layout->out;
     for (int i = 0; i < layout->stage->input_count; i++) {
         int t = layout->stage->inputs[i], maker = layout->maker[t];
         const struct sp_stage_memory *there = out - layout->stage_index + maker;
-        if (layout->plan->shared_memory ||
-            layout->plan->stages[maker].forward_device == layout->stage->forward_device) {
-            out->value[t] = place_at(SP_REGION_PEER, maker, there->value[t].offset);
-            out->gradient[t] = place_at(SP_REGION_PEER, maker, there->gradient[t].offset);
-            out->evaluate[t] = place_at(SP_REGION_PEER, maker, there->evaluate[t].offset);
-            continue;
-        }
+        out->value[t] = place_at(SP_REGION_PEER, maker, there->value[t].offset);
+        out->gradient[t] = place_at(SP_REGION_PEER, maker, there->gradient[t].offset);
+        out->evaluate[t] = place_at(SP_REGION_PEER, maker, there->evaluate[t].offset);
+    }
+}
+
+/* The same where devices have memories of their own: as the stage before has them where that is on the same device,
+ * else in a copy. Tensor 0 has no gradient. */
+static void place_inputs(struct layout *layout)
+{
+    struct sp_stage_memory *out = layout->out;
+    const struct sp_stage_memory *before = out - 1;
+    const struct sp_stage *stage = layout->stage, *previous = stage - 1;
+    int self = layout->stage_index;
+    for (int i = 0; i < stage->input_count; i++) {
+        int t = stage->inputs[i];
         size_t bytes = layout->footprint->tensor(layout->footprint->self, t, layout->batch);
-        out->value[t] = place_at(SP_REGION_BOUNDARY, layout->stage_index, take(&out->boundary_bytes, bytes));
-        out->gradient[t] = place_at(SP_REGION_BOUNDARY, layout->stage_index, take(&out->boundary_bytes, bytes));
-        out->evaluate[t] = place_at(SP_REGION_EVALUATE, layout->stage_index, take(&out->evaluate_bytes, bytes));
+        bool forward_copy = previous->forward_device != stage->forward_device;
+        if (forward_copy) {
+            out->value[t] = place_at(SP_REGION_ARRIVAL, self, take(&out->arrival_bytes, bytes));
+            out->evaluate[t] = place_at(SP_REGION_EVALUATE, self, take(&out->evaluate_bytes, bytes));
+        } else {
+            out->value[t] = before->value[t];
+            out->evaluate[t] = before->evaluate[t];
+        }
+        if (is_stashed(layout) && backward_reads(layout, t))
+            out->stashed[t] =
+                forward_copy ? out->value[t] : place_at(SP_REGION_ARRIVAL, self, take(&out->arrival_bytes, bytes));
+        if (t > 0)
+            out->gradient[t] = previous->backward_device == stage->backward_device
+                                   ? before->gradient[t]
+                                   : place_at(SP_REGION_ARRIVAL, self, take(&out->arrival_bytes, bytes));
     }
 }
 
@@ -328,6 +368,7 @@ static void follow_roots(struct layout *layout)
             continue;
         out->value[t] = out->value[layout->root[t]];
         out->evaluate[t] = out->evaluate[layout->root[t]];
+        out->stashed[t] = out->stashed[layout->root[t]];
         if (t > 0)
             out->gradient[t] = out->gradient[layout->gradient_root[t]];
     }
@@ -342,9 +383,13 @@ static void lay_out_stage(struct layout *layout)
     out->value = sp_calloc(tensors, sizeof *out->value);
     out->gradient = sp_calloc(tensors, sizeof *out->gradient);
     out->evaluate = sp_calloc(tensors, sizeof *out->evaluate);
+    out->stashed = sp_calloc(tensors, sizeof *out->stashed);
     out->saved_offset = sp_calloc((size_t)layers, sizeof *out->saved_offset);
     find_roots(layout);
-    place_inputs(layout);
+    if (layout->plan->shared_memory)
+        place_shared_inputs(layout);
+    else
+        place_inputs(layout);
     place_values(layout);
     place_gradients(layout);
     follow_roots(layout);
@@ -356,6 +401,25 @@ static void lay_out_stage(struct layout *layout)
         out->labels_offset = take(&out->slot_bytes, sizeof(int32_t) * (size_t)layout->batch);
     for (int pass = 0; pass < SP_PASS_COUNT; pass++)
         out->scratch_bytes[pass] = out->scratchpad_offset[pass] + scratchpad_bytes(layout, (enum sp_pass)pass);
+}
+
+/*
+ * Evaluation minibatches whose copies a stage keeps. Minibatch e + R comes when the stage has forwarded e + R - 2. Two
+ * do where nobody but this stage reads them; where it hands some of them on, it has had e + R - 4 credited by then;
+ * where the stages behind it on the same device read them too, those have forwarded e + R - 3, and had e + R - 5
+ * credited.
+ */
+static int copied_evaluations(const struct sp_plan *plan, int i)
+{
+    const struct sp_stage *stage = &plan->stages[i];
+    if (i + 1 == plan->stage_count)
+        return 2;
+    if (plan->stages[i + 1].forward_device == stage->forward_device)
+        return 5;
+    for (int n = 0; n < stage->input_count; n++)
+        if (contains(stage->outputs, stage->output_count, stage->inputs[n]))
+            return 4;
+    return 2;
 }
 
 static void lay_out_phases(struct sp_memory_plan *memory, const struct sp_footprint *footprint)
@@ -388,9 +452,10 @@ static void lay_out_phases(struct sp_memory_plan *memory, const struct sp_footpr
             if (contains(plan->stages[i].inputs, plan->stages[i].input_count, t) &&
                 memory->evaluate_ring[maker[t]] < 2 * (i - maker[t]))
                 memory->evaluate_ring[maker[t]] = 2 * (i - maker[t]);
-    for (int i = 0; i < plan->stage_count; i++)
-        if (plan->evaluate_every > 0 && !plan->shared_memory && memory->evaluate_ring[i] < 2)
-            memory->evaluate_ring[i] = 2;
+    for (int i = 0; i < plan->stage_count && plan->evaluate_every > 0 && !plan->shared_memory; i++) {
+        int ring = copied_evaluations(plan, i);
+        memory->evaluate_ring[i] = ring > memory->evaluate_ring[i] ? ring : memory->evaluate_ring[i];
+    }
     free(root);
     free(gradient_root);
     free(maker);
@@ -414,6 +479,26 @@ static void lay_out_parameters(struct sp_memory_plan *memory, const struct sp_fo
     }
 }
 
+static void lay_out_staging(struct sp_memory_plan *memory, const struct sp_footprint *footprint)
+{
+    const struct sp_plan *plan = memory->plan;
+    for (int i = 0; i < plan->stage_count && !plan->shared_memory; i++) {
+        struct sp_staging *out = &memory->staging[i];
+        size_t pixels = 0, labels = 0;
+        for (int p = 0; p < plan->phase_count; p++) {
+            int batch = sp_plan_microbatch_size(plan, p);
+            pixels = larger(pixels, footprint->tensor(footprint->self, 0, batch));
+            labels = larger(labels, sizeof(int32_t) * (size_t)batch);
+        }
+        if (plan->stages[i].first_layer == 0)
+            out->pixels = take(&out->bytes, pixels);
+        if (plan->stages[i].layer_end == plan->network->layer_count) {
+            out->labels = take(&out->bytes, labels);
+            out->result = take(&out->bytes, SP_RESULT_BYTES);
+        }
+    }
+}
+
 /* Bytes of a stage's part of each kind on its forward device (and backward device, if that is the same). */
 static void stage_bytes(struct sp_memory_plan *memory, int i, size_t forward[SP_MEMORY_KIND_COUNT],
                         size_t backward[SP_MEMORY_KIND_COUNT])
@@ -421,28 +506,31 @@ static void stage_bytes(struct sp_memory_plan *memory, int i, size_t forward[SP_
     const struct sp_plan *plan = memory->plan;
     const struct sp_parameter_memory *parameters = &memory->parameters[i];
     bool split = plan->stages[i].forward_device != plan->stages[i].backward_device;
-    size_t slot = 0, boundary = 0, evaluate = 0, block = parameters->block_bytes;
+    size_t slot = 0, boundary = 0, arrival = 0, evaluate = 0, block = parameters->block_bytes;
     for (int p = 0; p < plan->phase_count; p++) {
         const struct sp_stage_memory *stage = &memory->stages[p * plan->stage_count + i];
         slot = larger(slot, stage->slot_bytes);
         boundary = larger(boundary, stage->boundary_bytes);
+        arrival = larger(arrival, stage->arrival_bytes);
         evaluate = larger(evaluate, stage->evaluate_bytes);
     }
     size_t slots = (size_t)plan->in_flight[i];
-    memory->evaluate_base[i] = slots * boundary;
+    memory->arrival_base[i] = slots * boundary;
+    memory->evaluate_base[i] = memory->arrival_base[i] + (i > 0 ? (size_t)plan->in_flight[i - 1] * arrival : 0);
     memory->arriving_base[i] = memory->evaluate_base[i] + (size_t)memory->evaluate_ring[i] * evaluate;
+    memory->staging_base[i] = memory->arriving_base[i] + (split ? block : 0);
     memset(forward, 0, SP_MEMORY_KIND_COUNT * sizeof *forward);
     memset(backward, 0, SP_MEMORY_KIND_COUNT * sizeof *backward);
     forward[SP_MEMORY_WEIGHTS] = block + parameters->state_bytes;
     forward[SP_MEMORY_ACTIVATIONS] = slots * slot;
-    forward[SP_MEMORY_BOUNDARY] = memory->arriving_base[i] + (split ? block : 0);
+    forward[SP_MEMORY_BOUNDARY] = memory->staging_base[i] + SP_STAGING * memory->staging[i].bytes;
     size_t *trains = split ? backward : forward;
     trains[SP_MEMORY_OPTIMIZER] = trains[SP_MEMORY_GRADIENTS] = block;
     trains[SP_MEMORY_VERSIONS] = (size_t)(plan->versions[i] - 1) * block;
     if (split) {
         backward[SP_MEMORY_WEIGHTS] = block;
         backward[SP_MEMORY_ACTIVATIONS] = plan->shared_memory ? 0 : slots * slot;
-        backward[SP_MEMORY_BOUNDARY] = plan->shared_memory ? 0 : slots * boundary;
+        backward[SP_MEMORY_BOUNDARY] = plan->shared_memory ? 0 : memory->evaluate_base[i];
     }
 }
 
@@ -486,13 +574,17 @@ sp_status sp_memory_plan_create(const struct sp_plan *plan, const struct sp_foot
     memory->stages = sp_calloc(stages * (size_t)plan->phase_count, sizeof *memory->stages);
     memory->parameters = sp_calloc(stages, sizeof *memory->parameters);
     memory->evaluate_ring = sp_calloc(stages, sizeof *memory->evaluate_ring);
+    memory->arrival_base = sp_calloc(stages, sizeof(size_t));
     memory->evaluate_base = sp_calloc(stages, sizeof(size_t));
     memory->arriving_base = sp_calloc(stages, sizeof(size_t));
+    memory->staging_base = sp_calloc(stages, sizeof(size_t));
+    memory->staging = sp_calloc(stages, sizeof *memory->staging);
     memory->forward_offset = sp_calloc(stages * SP_MEMORY_KIND_COUNT, sizeof(size_t));
     memory->backward_offset = sp_calloc(stages * SP_MEMORY_KIND_COUNT, sizeof(size_t));
     memory->bytes = sp_calloc((size_t)plan->device_count, sizeof *memory->bytes);
     lay_out_phases(memory, footprint);
     lay_out_parameters(memory, footprint);
+    lay_out_staging(memory, footprint);
     lay_out_devices(memory);
     *out = memory;
     return SP_OK;
@@ -507,6 +599,7 @@ void sp_memory_plan_destroy(struct sp_memory_plan **memory)
         free(m->stages[s].value);
         free(m->stages[s].gradient);
         free(m->stages[s].evaluate);
+        free(m->stages[s].stashed);
         free(m->stages[s].saved_offset);
     }
     for (int i = 0; i < m->plan->stage_count; i++) {
@@ -516,8 +609,11 @@ void sp_memory_plan_destroy(struct sp_memory_plan **memory)
     free(m->stages);
     free(m->parameters);
     free(m->evaluate_ring);
+    free(m->arrival_base);
     free(m->evaluate_base);
     free(m->arriving_base);
+    free(m->staging_base);
+    free(m->staging);
     free(m->forward_offset);
     free(m->backward_offset);
     free(m->bytes);
@@ -567,7 +663,7 @@ void sp_live_init(struct sp_live *live, const struct sp_memory_plan *memory, int
         for (int p = 0; p < plan->phase_count; p++)
             slot = larger(slot, memory->stages[p * plan->stage_count + i].slot_bytes);
         live->now[SP_MEMORY_ACTIVATIONS] -= (size_t)plan->in_flight[i] * slot;
-        live->now[SP_MEMORY_BOUNDARY] -= memory->evaluate_base[i];
+        live->now[SP_MEMORY_BOUNDARY] -= memory->arrival_base[i];
     }
     note_peak(live);
 }

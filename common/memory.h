@@ -20,8 +20,12 @@
  *
  * Handing over where devices share memory: the stage that makes a tensor owns its buffer, and the buffer of its
  * gradient, in its slot; later stages read and write them there. That is safe without further waiting, because the
- * owner's B comes after every other use. Without shared memory each stage has its own copies, in its own slots, as
- * many as the sender's slots.
+ * owner's B comes after every other use.
+ *
+ * Without shared memory a tensor goes from stage to stage: each has a copy of what crosses the cut before it, and of
+ * its gradient, in as many arrival slots as the sender has slots; so a slot is free when the sender's is. Stages that
+ * follow each other on one device share the copy. Where a stage has two devices, both have slots, boundary and arrivals
+ * alike, and what B reads is copied from the forward to the backward device.
  */
 #ifndef SP_MEMORY_H
 #define SP_MEMORY_H
@@ -69,6 +73,7 @@ enum sp_region {
     SP_REGION_BOUNDARY, /* boundary: base + slot * boundary_bytes + offset */
     SP_REGION_EVALUATE, /* boundary: evaluation ring: base + (minibatch % ring) * evaluate_bytes + offset */
     SP_REGION_SCRATCH,  /* scratch: base + offset */
+    SP_REGION_ARRIVAL,  /* boundary: arrival_base + slot of stage `owner` - 1 * arrival_bytes + offset */
     SP_REGION_PEER      /* shared memory only: in stage `owner`'s BOUNDARY or EVALUATE region, same meaning there */
 };
 
@@ -84,8 +89,11 @@ struct sp_stage_memory {
     int batch;                 /* samples of a microbatch */
     size_t slot_bytes;         /* activations of one slot */
     size_t boundary_bytes;     /* boundary of one slot */
+    size_t arrival_bytes;      /* copies of what crosses the cut before this stage, and of its gradient: one slot */
     size_t evaluate_bytes;     /* boundary of one evaluation minibatch */
-    struct sp_place *value;    /* per tensor, in FORWARD and BACKWARD */
+    struct sp_place *value;    /* per tensor, in FORWARD, and in BACKWARD unless it is stashed */
+    struct sp_place *stashed;  /* per tensor: its copy on the backward device, of a value that is not in the slot; NONE
+                                  where memory is shared, the stage has one device, or B does not read it */
     struct sp_place *gradient; /* per tensor, in BACKWARD */
     struct sp_place *evaluate; /* per tensor, in EVALUATE */
     size_t *saved_offset;      /* per layer: in the slot */
@@ -107,13 +115,25 @@ struct sp_parameter_memory {
     size_t *state_offset;                 /* per layer - first_layer: in the state */
 };
 
+/*
+ * Without shared memory: what goes between the host and a stage's forward device lies in one of SP_STAGING entries
+ * until the stage (or the host) takes it: a microbatch's pixels where the stage is the first; its labels, and
+ * SP_RESULT_BYTES that the loss tells the host, where it is the last. Offsets in the entry.
+ */
+enum { SP_STAGING = 2, SP_RESULT_BYTES = 16 };
+struct sp_staging {
+    size_t pixels, labels, result, bytes;
+};
+
 struct sp_memory_plan {
     const struct sp_plan *plan;             /* borrowed */
     struct sp_stage_memory *stages;         /* [phase * stage_count + stage] */
     struct sp_parameter_memory *parameters; /* [stage] */
     int *evaluate_ring;                     /* [stage]: evaluation minibatches whose outputs are kept at once */
-    size_t *evaluate_base, *arriving_base;  /* [stage]: in the stage's boundary part, behind the slots: the evaluation
-                                               ring,  and the buffer of weights under way to another forward device */
+    /* [stage]: in the stage's boundary part, behind the slots: the arrival slots, the evaluation ring, the buffer of
+     * weights under way to another forward device, and without shared memory the staging ring. */
+    size_t *arrival_base, *evaluate_base, *arriving_base, *staging_base;
+    struct sp_staging *staging; /* [stage]: what one entry of the staging ring holds */
     /*
      * Where a stage's part of each kind begins in its device's block: [stage * SP_MEMORY_KIND_COUNT + kind]. WEIGHTS:
      * parameter block, then state. On one device both offsets are the same. On two: the forward device has slots,

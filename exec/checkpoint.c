@@ -108,6 +108,22 @@ static bool has_more(const struct exec_run *run)
     return false;
 }
 
+/* Slots that are in use, on both devices where each has its own. */
+static void add_slots(struct list *list, int phase, int i)
+{
+    struct exec_run *run = list->run;
+    size_t bytes = run->memory->stages[phase * run->plan->stage_count + i].slot_bytes;
+    const struct sp_stage *stage = &run->plan->stages[i];
+    bool two = !run->plan->shared_memory && stage->forward_device != stage->backward_device;
+    char name[64];
+    for (int slot = 0; slot < run->plan->in_flight[i]; slot++)
+        for (int backward = 0; backward <= two && run->stages[i].busy[slot]; backward++) {
+            char *slots = exec_run_part(run, i, SP_MEMORY_ACTIVATIONS, backward == 1);
+            snprintf(name, sizeof name, "stage%d.%sslot%d", i, backward == 1 ? "backward." : "", slot);
+            add_bytes(list, slots == NULL ? NULL : slots + (size_t)slot * bytes, bytes, name);
+        }
+}
+
 static void add_in_flight(struct list *list, int phase)
 {
     static const enum sp_memory_kind kinds[] = {SP_MEMORY_WEIGHTS, SP_MEMORY_VERSIONS, SP_MEMORY_GRADIENTS,
@@ -121,14 +137,7 @@ static void add_in_flight(struct list *list, int phase)
             add_bytes(list, run->blocks.blocks[d][kinds[k]], run->memory->bytes[d][kinds[k]], name);
         }
     for (int i = 0; i < plan->stage_count; i++)
-        for (int slot = 0; slot < plan->in_flight[i]; slot++) {
-            size_t bytes = run->memory->stages[phase * plan->stage_count + i].slot_bytes;
-            char *slots = exec_run_part(run, i, SP_MEMORY_ACTIVATIONS, false);
-            if (!run->stages[i].busy[slot])
-                continue;
-            snprintf(name, sizeof name, "stage%d.slot%d", i, slot);
-            add_bytes(list, slots == NULL ? NULL : slots + (size_t)slot * bytes, bytes, name);
-        }
+        add_slots(list, phase, i);
 }
 
 static void add_losses(struct list *list, int64_t gate)

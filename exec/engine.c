@@ -158,13 +158,10 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
     return SP_OK;
 }
 
-/* Weights are copied to where the forward device will read this version; all else lies where it is read. */
 static sp_status send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
 {
-    if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS && !run->replaying)
-        SP_TRY(run->backend->copy(run->context, exec_run_forward_weights(run, instr->stage, instr->version),
-                                  exec_run_backward_weights(run, instr->stage, instr->version),
-                                  run->memory->parameters[instr->stage].block_bytes, err));
+    if (!run->replaying)
+        SP_TRY(exec_send(run, instr, err));
     run->transport->post(run->channels, instr->channel);
     return SP_OK;
 }

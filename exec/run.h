@@ -114,6 +114,13 @@ void *exec_run_backward_weights(const struct exec_run *run, int stage, int64_t v
 /* A stage's part of its device's block of a kind. */
 void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind kind, bool backward);
 
+/* Where a place of the plan lies for the microbatch of an instruction (exec/places.c), on the owner's backward device
+ * where that is another; NONE: NULL. Not for SCRATCH. */
+void *exec_run_find(const struct exec_run *run, const struct sp_instr *instr, struct sp_place place, bool backward);
+
+/* Moves what a SEND carries to where it will be read (exec/send.c). */
+sp_status exec_send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+
 /* One stage's F, B or evaluation forward, layer by layer (exec/stage.c). The last stage adds up loss and hits. */
 sp_status exec_stage_forward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
 sp_status exec_stage_evaluate(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);

@@ -19,35 +19,6 @@ struct pass {
     char *weights, *state, *gradients, *scratch;
 };
 
-void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind kind, bool backward)
-{
-    const struct sp_stage *planned = &run->plan->stages[stage];
-    int device = backward ? planned->backward_device : planned->forward_device;
-    const size_t *offsets = backward ? run->memory->backward_offset : run->memory->forward_offset;
-    char *block = run->blocks.blocks[device][kind];
-    return block == NULL ? NULL : block + offsets[stage * SP_MEMORY_KIND_COUNT + kind];
-}
-
-void *exec_run_backward_weights(const struct exec_run *run, int stage, int64_t version)
-{
-    int64_t n = version % run->plan->versions[stage];
-    if (n == 0)
-        return exec_run_part(run, stage, SP_MEMORY_WEIGHTS, true);
-    char *versions = exec_run_part(run, stage, SP_MEMORY_VERSIONS, true);
-    return versions + (size_t)(n - 1) * run->memory->parameters[stage].block_bytes;
-}
-
-void *exec_run_forward_weights(const struct exec_run *run, int stage, int64_t version)
-{
-    const struct sp_stage *planned = &run->plan->stages[stage];
-    if (planned->forward_device == planned->backward_device)
-        return exec_run_backward_weights(run, stage, version);
-    if (version % 2 == 0)
-        return exec_run_part(run, stage, SP_MEMORY_WEIGHTS, false);
-    char *boundary = exec_run_part(run, stage, SP_MEMORY_BOUNDARY, false);
-    return boundary + run->memory->arriving_base[stage];
-}
-
 static struct pass begin_pass(struct exec_run *run, const struct sp_instr *instr, enum sp_pass kind)
 {
     int i = instr->stage;
@@ -70,38 +41,37 @@ static struct pass begin_pass(struct exec_run *run, const struct sp_instr *instr
     return pass;
 }
 
-/* Where a stage keeps this microbatch (or, in evaluation, this evaluation minibatch). */
-static char *slot_base(const struct pass *pass, int stage, enum sp_region region)
+static void *find(const struct pass *pass, struct sp_place place, bool backward)
 {
-    const struct exec_run *run = pass->run;
-    const struct sp_stage_memory *memory = &run->memory->stages[pass->instr->phase * run->plan->stage_count + stage];
-    struct sp_instr at = *pass->instr;
-    at.stage = stage;
-    if (region == SP_REGION_SLOT)
-        return (char *)exec_run_part(run, stage, SP_MEMORY_ACTIVATIONS, false) +
-               (size_t)sp_plan_slot(run->plan, &at) * memory->slot_bytes;
-    char *boundary = exec_run_part(run, stage, SP_MEMORY_BOUNDARY, false);
-    if (region == SP_REGION_BOUNDARY)
-        return boundary + (size_t)sp_plan_slot(run->plan, &at) * memory->boundary_bytes;
-    size_t turn = (size_t)(pass->instr->minibatch % run->memory->evaluate_ring[stage]);
-    return boundary + run->memory->evaluate_base[stage] + turn * memory->evaluate_bytes;
+    if (place.region == SP_REGION_SCRATCH)
+        return pass->scratch + place.offset;
+    return exec_run_find(pass->run, pass->instr, place, backward);
 }
 
-static void *find(const struct pass *pass, struct sp_place place)
+/* Whether this is a B that has values in copies of its own. */
+static bool is_apart(const struct pass *pass)
 {
-    enum sp_region region = place.region;
-    if (region == SP_REGION_NONE)
-        return NULL;
-    if (region == SP_REGION_SCRATCH)
-        return pass->scratch + place.offset;
-    if (region == SP_REGION_PEER)
-        region = pass->kind == SP_PASS_EVALUATE ? SP_REGION_EVALUATE : SP_REGION_BOUNDARY;
-    return slot_base(pass, place.owner, region) + place.offset;
+    return pass->kind == SP_PASS_BACKWARD && pass->stage->forward_device != pass->stage->backward_device;
+}
+
+static char *slot_of(const struct pass *pass)
+{
+    struct sp_place place = {SP_REGION_SLOT, pass->instr->stage, 0};
+    return find(pass, place, is_apart(pass));
 }
 
 static void *value_of(const struct pass *pass, int tensor)
 {
-    return find(pass, pass->kind == SP_PASS_EVALUATE ? pass->memory->evaluate[tensor] : pass->memory->value[tensor]);
+    const struct sp_stage_memory *memory = pass->memory;
+    if (pass->kind == SP_PASS_EVALUATE)
+        return find(pass, memory->evaluate[tensor], false);
+    bool stashed = is_apart(pass) && memory->stashed[tensor].region != SP_REGION_NONE;
+    return find(pass, stashed ? memory->stashed[tensor] : memory->value[tensor], is_apart(pass));
+}
+
+static void *gradient_of(const struct pass *pass, int tensor)
+{
+    return find(pass, pass->memory->gradient[tensor], true);
 }
 
 /* Everything of a layer's pass but gradients. */
@@ -128,7 +98,7 @@ static void fill_io(const struct pass *pass, int l, struct exec_io *io)
     if (layer->state > 0)
         io->state = pass->state + pass->parameters->state_offset[local];
     if (pass->kind != SP_PASS_EVALUATE)
-        io->saved = slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->saved_offset[local];
+        io->saved = slot_of(pass) + pass->memory->saved_offset[local];
 }
 
 static bool is_first_stage(const struct pass *pass)
@@ -228,7 +198,7 @@ static sp_status run_forward(struct pass *pass, struct sp_error *err)
     if (is_first_stage(pass))
         SP_TRY(run->backend->import_tensor(pass->model, 0, batch.pixels, value_of(pass, 0), err));
     if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD) {
-        labels = (int32_t *)(void *)(slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->labels_offset);
+        labels = (int32_t *)(void *)(slot_of(pass) + pass->memory->labels_offset);
         memcpy(labels, batch.labels, sizeof *labels * (size_t)pass->memory->batch);
     }
     for (int l = pass->stage->first_layer; l < pass->stage->layer_end; l++) {
@@ -301,17 +271,16 @@ static sp_status backward_layer(const struct pass *pass, int l, struct sp_error 
     struct exec_io io;
     fill_io(pass, l, &io);
     if (l + 1 < network->layer_count)
-        io.output_gradient = find(pass, pass->memory->gradient[l + 1]);
+        io.output_gradient = gradient_of(pass, l + 1);
     else
-        io.labels =
-            (int32_t *)(void *)(slot_base(pass, pass->instr->stage, SP_REGION_SLOT) + pass->memory->labels_offset);
+        io.labels = (int32_t *)(void *)(slot_of(pass) + pass->memory->labels_offset);
     char *addend = pass->scratch + pass->memory->addend_offset;
     void *sums[2] = {NULL, NULL};
     for (int i = 0; i < layer->input_count; i++) {
         int x = layer->inputs[i];
         if (x == 0)
             continue;
-        void *gradient = find(pass, pass->memory->gradient[x]);
+        void *gradient = gradient_of(pass, x);
         io.input_gradient[i] = gradient;
         if (sp_network_last_consumer(network, x) == l)
             continue;

@@ -40,8 +40,8 @@ static sp_status check_plan(const struct exec_run *run, struct sp_error *err)
 {
     const struct sp_network *network = run->plan->network;
     struct sp_shape in = network->shapes[0], data = run->data->shape;
-    if (!run->plan->shared_memory)
-        return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s hands over in shared memory; the plan copies",
+    if (run->plan->shared_memory && !run->backend->shared_memory)
+        return SP_FAIL(err, SP_E_UNSUPPORTED, "devices of backend %s have memories of their own; the plan shares them",
                        run->backend->name);
     if (in.c != data.c || in.h != data.h || in.w != data.w)
         return SP_FAIL(err, SP_E_UNSUPPORTED, "%s takes %dx%dx%d, the data are %dx%dx%d", network->name, in.c, in.h,

@@ -26,7 +26,7 @@ static void expect_same(const float *a, const float *b, int64_t count, const cha
 }
 
 /* Every schedule with cuts, weights, microbatches, phases and placement at random: as many threads as devices, and one
- * thread for all. */
+ * thread for all; and both with devices that copy what they send. */
 static void threads_and_one_interpreter_train_the_same_weights(void **state)
 {
     (void)state;
@@ -37,7 +37,7 @@ static void threads_and_one_interpreter_train_the_same_weights(void **state)
     while (sp_schedules[schedule_count] != NULL)
         schedule_count++;
     for (int b = 0; backend_at(b) != NULL; b++)
-        for (int round = 0; round < 20; round++) {
+        for (int round = 0; round < 40; round++) {
             struct run_setting s = {.network = networks[round % 2],
                                     .backend = backend_at(b),
                                     .lr = 0.05f,
@@ -57,6 +57,11 @@ static void threads_and_one_interpreter_train_the_same_weights(void **state)
                 forward[i] = how == 1 ? i * 2 / P : i;
                 backward[i] = how == 2 ? 2 * (P - 1) - i : forward[i];
             }
+            if (round % 5 == 4) /* any: stages that share one of their devices, cuts back to a device before */
+                for (int i = 0; i < P; i++) {
+                    forward[i] = i == 0 ? 0 : pick(&random, 2);
+                    backward[i] = i == 0 ? 1 : pick(&random, 2);
+                }
             s.forward_devices = forward;
             s.backward_devices = backward;
             int64_t count, other;
@@ -66,6 +71,14 @@ static void threads_and_one_interpreter_train_the_same_weights(void **state)
             float *one = run_once(&s, &other);
             assert_int_equal(count, other);
             expect_same(threads, one, count, s.phases[0].schedule->name);
+            free(one);
+            s.apart = true;
+            one = run_once(&s, &other);
+            expect_same(threads, one, count, "copies, one interpreter");
+            free(one);
+            s.workers = EXEC_WORKERS_THREADS;
+            one = run_once(&s, &other);
+            expect_same(threads, one, count, "copies");
             for (int64_t i = 0; i < count; i++)
                 assert_true(isfinite(threads[i]));
             free(threads);
@@ -132,12 +145,13 @@ static void bytes_taken_are_bytes_planned(void **state)
 {
     (void)state;
     for (int b = 0; backend_at(b) != NULL; b++)
-        for (int n = 0; sp_schedules[n] != NULL; n++) {
+        for (int n = 0; sp_schedules[n / 2] != NULL; n++) {
             struct run_setting s = {.network = "resnet8",
                                     .backend = backend_at(b),
                                     .cuts = {3, 6},
                                     .cut_count = 2,
-                                    .schedule = sp_schedules[n]->name,
+                                    .apart = n % 2 == 1,
+                                    .schedule = sp_schedules[n / 2]->name,
                                     .weights = SP_WEIGHTS_STASH,
                                     .microbatches = 2,
                                     .minibatches = 14,

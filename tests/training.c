@@ -30,7 +30,7 @@ static struct sp_plan *make_plan(const struct run_setting *setting, const struct
                                     .batch = setting->batch > 0 ? setting->batch : 4,
                                     .forward_devices = setting->forward_devices,
                                     .backward_devices = setting->backward_devices,
-                                    .shared_memory = true,
+                                    .shared_memory = !setting->apart,
                                     .phases = phase_count > 0 ? setting->phases : &one,
                                     .phase_count = phase_count > 0 ? phase_count : 1,
                                     .evaluate_every = setting->evaluate_every,

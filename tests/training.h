@@ -23,6 +23,7 @@ struct run_setting {
     float weight_decay;
     bool nesterov, decay_weights_only;
     bool separate; /* cpu: no operations fused */
+    bool apart;    /* devices copy what they send, as if they had memories of their own */
     enum exec_convolution convolution;
     const double *stage_lr;
     struct exec_checkpoint_config checkpoint;
