@@ -8,6 +8,9 @@
  *
  * Device memory is opaque: `void *` from `allocate`, valid for that backend only, offsets by bytes.
  * `cpu` starts from `ref`'s table of operations and replaces what oneDNN does better.
+ *
+ * A backend with `async` has devices that compute behind queues: calls that take a queue return when the work is in it,
+ * and report there what an earlier one came to. The others return when it is done, and their queue is NULL.
  */
 #ifndef EXEC_BACKEND_H
 #define EXEC_BACKEND_H
@@ -15,8 +18,10 @@
 #include "common/memory.h"
 #include "common/network.h"
 
-/* Where one layer finds everything, for one pass. Pointers that a layer or pass does not have are NULL. */
+/* Where one layer finds everything, for one pass. Pointers that a layer or pass does not have are NULL; all are memory
+ * of the device, those for labels and results too. */
 struct exec_io {
+    void *queue;          /* NULL: done when the call returns */
     int batch;            /* samples of the microbatch */
     const void *input[2]; /* values, in the model's layout of that tensor */
     void *output;         /* F: written; B: read where the kind keeps its output. May be input[0] (in place) */
@@ -37,6 +42,15 @@ struct exec_io {
     uint64_t seed, sequence; /* sequence: minibatch * M + microbatch */
 };
 
+/* Blocks of a stage's parameters, all of `bytes`. */
+struct exec_parameters {
+    size_t bytes;
+    const void *before; /* weights */
+    void *after;        /* weights; may be `before` */
+    void *velocity;
+    const void *gradient;
+};
+
 struct exec_sgd {
     float lr, momentum, weight_decay;
     bool nesterov;
@@ -47,17 +61,51 @@ enum exec_convolution { EXEC_CONVOLUTION_DIRECT, EXEC_CONVOLUTION_WINOGRAD, EXEC
 extern const char *const exec_convolution_names[]; /* of that enum; the words of devices.convolution */
 
 struct exec_backend_config {
+    int devices; /* of the plan */
     int threads; /* of the compute library per device, as `bind` will set them; what is compiled depends on it */
+    bool tf32;   /* cuda: products may be rounded to TF32 where the chip is faster so */
     enum exec_convolution convolution;
     const char *choices_path; /* AUTO: a file that remembers what was found; NULL: none. Borrowed until create ends */
     const char *choices;      /* AUTO: choices to follow, as `choices` gave them; NULL: none. Borrowed likewise */
     bool separate;            /* one operation a layer, none fused: for tests of layers */
 };
 
+/*
+ * Devices that compute behind queues. What is put in a queue is done in order; `wait` puts it behind an event. Memory
+ * given to a queued call stays as it is until that is done. A queue is used by one thread at a time; so is an event,
+ * but for those that wait for it. Queues, events and copies of one device may be used by any thread.
+ */
+struct exec_async {
+    /* `computes`: for `run`, `add` and `update` too; else for copies alone. */
+    sp_status (*queue_create)(void *context, int device, bool computes, void **queue, struct sp_error *err);
+    void (*queue_destroy)(void **queue); /* waits until all is done; accepts NULL */
+
+    /* `timed`: for elapsed_s. */
+    sp_status (*event_create)(void *context, int device, bool timed, void **event, struct sp_error *err);
+    void (*event_destroy)(void **event); /* accepts NULL */
+
+    /* The event comes when all that is in the queue now is done; until then and after that it may be recorded again,
+     * which changes nothing for those that wait already. */
+    sp_status (*record)(void *queue, void *event, struct sp_error *err);
+    sp_status (*wait)(void *queue, void *event, struct sp_error *err);
+    sp_status (*is_done)(void *event, bool *done, struct sp_error *err);
+    sp_status (*finish)(void *event, struct sp_error *err);                              /* returns when it has come */
+    sp_status (*elapsed_s)(void *from, void *to, double *seconds, struct sp_error *err); /* both have; of one device */
+
+    /* Between devices of the context and host memory from take_host. */
+    sp_status (*copy)(void *queue, void *to, const void *from, size_t bytes, struct sp_error *err);
+    bool (*reaches)(const void *context, int from, int to); /* device `from` can be copied to device `to` directly */
+
+    /* Host memory that is copied while the host goes on. */
+    sp_status (*take_host)(void *context, size_t bytes, void **memory, struct sp_error *err); /* zeroed */
+    void (*release_host)(void *context, void *memory);
+};
+
 struct exec_backend {
     const char *name; /* "ref", "cpu" */
     const char *help;
-    bool shared_memory; /* devices see each other's memory: messages are handed over without copies */
+    bool shared_memory;             /* devices see each other's memory: messages are handed over without copies */
+    const struct exec_async *async; /* NULL: nothing is queued */
 
     sp_status (*create)(const struct exec_backend_config *config, void **context, struct sp_error *err);
     void (*destroy)(void **context);
@@ -86,15 +134,17 @@ struct exec_backend {
     sp_status (*run)(void *model, int layer, enum sp_pass pass, const struct exec_io *io, struct sp_error *err);
 
     /* sum[i] += addend[i] over the storage of a tensor (or `bytes` of parameters when tensor < 0). */
-    sp_status (*add)(void *model, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err);
+    sp_status (*add)(void *model, void *queue, int tensor, size_t bytes, void *sum, const void *addend,
+                     struct sp_error *err);
 
     /* One pass over a parameter block of `bytes` (float32): out <- step(in). `out` may be `in`. */
-    sp_status (*update)(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+    sp_status (*update)(void *context, void *queue, const struct exec_parameters *parameters,
                         const struct exec_sgd *sgd, struct sp_error *err);
 
-    sp_status (*allocate)(void *context, size_t bytes, void **memory,
+    sp_status (*allocate)(void *context, int device, size_t bytes, void **memory,
                           struct sp_error *err); /* zeroed, 64-byte aligned */
     void (*release)(void *context, void *memory, size_t bytes);
+    /* Between devices, and with host memory; not while the memory is in use by a queue. So are those that follow. */
     sp_status (*copy)(void *context, void *to, const void *from, size_t bytes, struct sp_error *err);
 
     /* Between plain float32 (host; C order: (O, I, H, W), (N, C, H, W), …) and stored form. */

@@ -1,7 +1,7 @@
 #include "exec/checkpoint.h"
 #include "common/alloc.h"
 #include "common/file.h"
-#include "exec/run.h"
+#include "exec/flow.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,13 +14,13 @@
 static const char format_name[] = "stalepipe-checkpoint-1";
 
 /* Where a tensor of the file lies in memory. */
-enum source { SOURCE_PARAMETER, SOURCE_VELOCITY, SOURCE_HOST };
+enum source { SOURCE_PARAMETER, SOURCE_VELOCITY, SOURCE_DEVICE, SOURCE_HOST };
 
 struct item {
     enum source source;
     int stage, layer;
     enum sp_parameter which;
-    void *at; /* HOST: bytes as they are; else the parameter as stored */
+    void *at; /* HOST, DEVICE: bytes as they are; else the parameter as stored */
 };
 
 /* The tensors of a checkpoint at a gate. The same list writes and reads. */
@@ -44,7 +44,7 @@ static void add_bytes(struct list *list, void *at, size_t bytes, const char *nam
     struct exec_tensor tensor = {.type = EXEC_TENSOR_U8, .dims = 1, .shape = {(int64_t)bytes}};
     snprintf(tensor.name, sizeof tensor.name, "in_flight.%s", name);
     if (at != NULL && bytes > 0)
-        add(list, tensor, (struct item){.source = SOURCE_HOST, .at = at});
+        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .at = at});
 }
 
 /* The shape that a parameter has in PyTorch. */
@@ -90,7 +90,7 @@ static void add_layer(struct list *list, int stage, int l)
     for (int s = 0; s < 2 && layer->state > 0; s++) {
         struct exec_tensor tensor = {.type = EXEC_TENSOR_F32, .dims = 1, .shape = {layer->state / 2}};
         snprintf(tensor.name, sizeof tensor.name, "%s.%s", layer->name, statistics[s]);
-        add(list, tensor, (struct item){.source = SOURCE_HOST, .at = state + s * layer->state / 2});
+        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .at = state + s * layer->state / 2});
     }
 }
 
@@ -166,6 +166,23 @@ static void list_fini(struct list *list)
     free(list->items);
 }
 
+/* Device memory in pieces through the host's. */
+static sp_status write_device(const struct exec_run *run, const char *at, size_t bytes, struct exec_tensor_sink *sink,
+                              struct sp_error *err)
+{
+    enum { PIECE = 1 << 20 };
+    char *piece = sp_alloc(PIECE);
+    sp_status status = SP_OK;
+    for (size_t done = 0; done < bytes && status == SP_OK; done += PIECE) {
+        size_t now = bytes - done < PIECE ? bytes - done : PIECE;
+        status = run->backend->copy(run->context, piece, at + done, now, err);
+        if (status == SP_OK)
+            exec_tensor_sink_write(sink, piece, now);
+    }
+    free(piece);
+    return status;
+}
+
 static sp_status write_tensor(void *self, int t, struct exec_tensor_sink *sink, struct sp_error *err)
 {
     struct list *list = self;
@@ -175,6 +192,8 @@ static sp_status write_tensor(void *self, int t, struct exec_tensor_sink *sink, 
         exec_tensor_sink_write(sink, item->at, bytes);
         return SP_OK;
     }
+    if (item->source == SOURCE_DEVICE)
+        return write_device(list->run, item->at, bytes, sink, err);
     float *plain = sp_alloc(bytes);
     sp_status status =
         list->run->backend->export_parameter(list->run->models[0], item->layer, item->which, item->at, plain, err);
@@ -192,7 +211,9 @@ static sp_status read_tensor(struct list *list, int t, struct sp_error *err)
         return exec_safetensors_read(list->file, &list->tensors[t], item->at, err);
     float *plain = sp_alloc(bytes);
     sp_status status = exec_safetensors_read(list->file, &list->tensors[t], plain, err);
-    if (status == SP_OK)
+    if (status == SP_OK && item->source == SOURCE_DEVICE)
+        status = list->run->backend->copy(list->run->context, item->at, plain, bytes, err);
+    else if (status == SP_OK)
         status =
             list->run->backend->import_parameter(list->run->models[0], item->layer, item->which, plain, item->at, err);
     free(plain);
@@ -459,6 +480,8 @@ sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate
                                "damaged: its metadata \"progress\" are not those of this run");
         json_decref(progress);
     }
+    if (status == SP_OK)
+        status = exec_flow_start(run, err); /* the clock was set back */
     if (status == SP_OK)
         status = exec_run_make_loaders(run, err);
     exec_safetensors_close(&run->resume);

@@ -4,7 +4,7 @@
  * The version in an instruction is a prediction; it is held against the stage's own count every time.
  */
 #include "common/layer.h"
-#include "exec/run.h"
+#include "exec/flow.h"
 
 #include <inttypes.h>
 #include <time.h>
@@ -28,7 +28,7 @@ static void add_span(struct exec_run *run, int device, enum sp_span_kind kind, c
                            .kind = kind};
     if (kind == SP_SPAN_WAIT)
         span.payload = run->plan->channels[instr->channel].payload;
-    if (!run->replaying)
+    if (!run->replaying && run->flow == NULL) /* else the device tells */
         sp_trace_add(run->trace, device, &span);
 }
 
@@ -114,10 +114,10 @@ static sp_status update_part(struct exec_run *run, const struct sp_instr *instr,
          *gradients = exec_run_part(run, i, SP_MEMORY_GRADIENTS, true),
          *before = exec_run_backward_weights(run, i, run->stages[i].version),
          *after = exec_run_backward_weights(run, i, instr->version);
+    struct exec_parameters part = {end - from, before + from, after + from, velocity + from, gradients + from};
     if (from == end)
         return SP_OK;
-    return run->backend->update(run->context, end - from, before + from, after + from, velocity + from,
-                                gradients + from, &sgd, err);
+    return run->backend->update(run->context, exec_flow_queue(run, instr, true), &part, &sgd, err);
 }
 
 /* Parameters lie one behind another; neighbours that decay alike are updated in one pass. */
@@ -149,8 +149,11 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
               stage->version);
     count_staleness(stage);
     double start_s = exec_run_now_s(run);
-    if (!run->replaying)
+    if (!run->replaying) {
+        SP_TRY(exec_flow_begin(run, device, instr, err));
         SP_TRY(update_parameters(run, instr, err));
+        SP_TRY(exec_flow_end(run, device, NULL, err));
+    }
     stage->version = instr->version;
     if (!is_split(run, i))
         stage->forward_version = stage->version;
@@ -158,18 +161,30 @@ static sp_status update(struct exec_run *run, int device, const struct sp_instr 
     return SP_OK;
 }
 
-static sp_status send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
+static sp_status copy_now(void *self, void *to, const void *from, size_t bytes, struct sp_error *err)
 {
-    if (!run->replaying)
-        SP_TRY(exec_send(run, instr, err));
+    const struct exec_run *run = self;
+    return run->backend->copy(run->context, to, from, bytes, err);
+}
+
+static sp_status send(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    if (run->flow != NULL)
+        SP_TRY(exec_flow_send(run, device, instr, err));
+    else if (!run->replaying)
+        SP_TRY(exec_send(run, instr, copy_now, run, err));
     run->transport->post(run->channels, instr->channel);
     return SP_OK;
 }
 
-static void received(struct exec_run *run, const struct sp_instr *instr)
+static sp_status received(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
 {
     if (run->plan->channels[instr->channel].payload == SP_PAYLOAD_WEIGHTS)
         run->stages[instr->stage].forward_version = instr->version;
+    sp_status status = exec_flow_receive(run, device, instr, err);
+    if (status == SP_E_BACKEND)
+        exec_flow_blame(run, device, instr, err);
+    return status;
 }
 
 /* Where no checkpoint can be left behind a run stops at once, else at the next gate; asked twice it always stops at
@@ -181,7 +196,7 @@ static bool is_stopped(const struct exec_run *run)
 }
 
 /* Every instruction but RECV and GATE. */
-static sp_status execute(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+static sp_status execute_one(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
 {
     sp_status status;
     if (is_stopped(run))
@@ -198,9 +213,17 @@ static sp_status execute(struct exec_run *run, int device, const struct sp_instr
         status = update(run, device, instr, err);
         break;
     default:
-        status = send(run, instr, err);
+        status = send(run, device, instr, err);
     }
     sp_live_end(&run->live[device], instr);
+    return status;
+}
+
+static sp_status execute(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
+{
+    sp_status status = execute_one(run, device, instr, err);
+    if (status == SP_E_BACKEND)
+        exec_flow_blame(run, device, instr, err);
     return status;
 }
 
@@ -220,8 +243,7 @@ static sp_status execute_waiting(void *self, int device, const struct sp_instr *
             return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
         add_span(run, device, SP_SPAN_WAIT, instr, start_s);
     }
-    received(run, instr);
-    return SP_OK;
+    return received(run, device, instr, err);
 }
 
 static sp_status execute_resting(void *self, int device, const struct sp_instr *instr, enum sp_progress *progress,
@@ -230,6 +252,8 @@ static sp_status execute_resting(void *self, int device, const struct sp_instr *
     struct exec_run *run = self;
     bool opened = false;
     *progress = SP_DONE;
+    if (run->rest_status != SP_OK)
+        return SP_FAIL(err, run->rest_status, "%s", run->rest_err.text);
     if (instr->kind == SP_INSTR_GATE) {
         SP_TRY(exec_gate_pass(run, device, instr, false, &opened, err));
         if (opened)
@@ -237,8 +261,7 @@ static sp_status execute_resting(void *self, int device, const struct sp_instr *
     } else if (instr->kind != SP_INSTR_RECV) {
         return execute(run, device, instr, err);
     } else if (run->transport->poll(run->channels, instr->channel)) {
-        received(run, instr);
-        return SP_OK;
+        return received(run, device, instr, err);
     }
     *progress = SP_PENDING;
     run->resting[device] = *instr;
@@ -256,7 +279,8 @@ static bool ends_rest(struct exec_run *run, int d)
     if (!run->transport->poll(run->channels, instr->channel))
         return false;
     add_span(run, d, SP_SPAN_WAIT, instr, run->resting_since_s[d]);
-    received(run, instr);
+    sp_status status = received(run, d, instr, &run->rest_err);
+    run->rest_status = run->rest_status != SP_OK ? run->rest_status : status;
     return true;
 }
 

@@ -2,7 +2,7 @@
  * The gate: between two minibatches all devices may be stopped together, at one place of their instructions. There a
  * checkpoint is written, or the one to resume from is loaded; elsewhere a device passes with two loads.
  */
-#include "exec/run.h"
+#include "exec/flow.h"
 
 #include <math.h>
 
@@ -100,8 +100,11 @@ sp_status exec_gate_pass(struct exec_run *run, int device, const struct sp_instr
     struct exec_gate *gate = &run->gate;
     sp_status status = SP_OK;
     *opened = true;
+    bool pauses = decide(run, instr->minibatch);
+    if (pauses || exec_progress_is_snapshot(run, instr))
+        SP_TRY(exec_flow_drain(run, device, err));
     exec_progress_snapshot(run, device, instr);
-    if (!decide(run, instr->minibatch))
+    if (!pauses)
         return SP_OK;
     pthread_mutex_lock(&gate->mutex);
     if (++gate->arrived == run->plan->device_count) {

@@ -16,7 +16,7 @@ sp_status exec_memory_init(struct exec_memory *memory, const struct exec_backend
         for (int k = 0; k < SP_MEMORY_KIND_COUNT; k++) {
             if (plan->bytes[d][k] == 0)
                 continue;
-            sp_status status = backend->allocate(context, plan->bytes[d][k], &memory->blocks[d][k], err);
+            sp_status status = backend->allocate(context, d, plan->bytes[d][k], &memory->blocks[d][k], err);
             if (status != SP_OK) {
                 memory->blocks[d][k] = NULL;
                 exec_memory_fini(memory);

@@ -17,11 +17,10 @@ static double mean_loss(const float *losses, int64_t from, int64_t end)
     return end > from ? sum / (double)(end - from) : NAN;
 }
 
-static void call_back(struct exec_run *run)
+static void call_back(struct exec_run *run, double now_s)
 {
     struct exec_progress_state *state = &run->progress;
     const struct sp_plan *plan = run->plan;
-    double now_s = exec_run_now_s(run);
     bool due = state->done == plan->minibatches || state->epoch_count > state->told;
     if (run->config.progress == NULL || (!due && now_s - state->last_call_s < 1.0 / CALLS_PER_S))
         return;
@@ -45,24 +44,24 @@ static void call_back(struct exec_run *run)
     run->config.progress(run->config.progress_self, &progress);
 }
 
-void exec_progress_train(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct)
+static void train(struct exec_run *run, const struct sp_instr *instr, struct exec_score score, double at_s)
 {
     struct exec_progress_state *state = &run->progress;
-    state->losses[instr->minibatch] += (float)(loss_sum / run->plan->batch);
-    state->correct_since += correct;
+    state->losses[instr->minibatch] += (float)(score.loss_sum / run->plan->batch);
+    state->correct_since += score.correct;
     if (instr->microbatch != run->plan->phases[instr->phase].microbatches - 1)
         return;
     state->done = instr->minibatch + 1;
-    call_back(run);
+    call_back(run, at_s);
 }
 
-void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct)
+static void evaluate(struct exec_run *run, const struct sp_instr *instr, struct exec_score score, double at_s)
 {
     struct exec_progress_state *state = &run->progress;
     int64_t count = run->plan->phases[instr->phase].evaluate_minibatches;
     int64_t nth = instr->minibatch - run->first_evaluation[instr->phase];
-    state->evaluation_loss += loss_sum;
-    state->evaluation_correct += correct;
+    state->evaluation_loss += score.loss_sum;
+    state->evaluation_correct += score.correct;
     if (nth % count != count - 1)
         return;
     double samples = (double)run->data->samples[EXEC_TEST];
@@ -74,19 +73,30 @@ void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, 
         .loss = mean_loss(state->losses, state->loss_from, state->done),
         .accuracy = (double)state->evaluation_correct / samples,
         .test_loss = state->evaluation_loss / samples,
-        .time_s = exec_run_now_s(run),
+        .time_s = at_s,
         .train_accuracy = trained > 0 ? (double)state->correct_since / trained : NAN,
     };
     state->loss_from = state->done;
     state->correct_since = state->evaluation_correct = 0;
     state->evaluation_loss = 0;
-    call_back(run);
+    call_back(run, at_s);
+}
+
+void exec_progress_score(struct exec_run *run, const struct sp_instr *instr, struct exec_score score, double at_s)
+{
+    (instr->evaluate ? evaluate : train)(run, instr, score, at_s);
+}
+
+bool exec_progress_is_snapshot(const struct exec_run *run, const struct sp_instr *gate)
+{
+    int64_t every = run->plan->evaluate_every;
+    return !run->replaying && every > 0 && (gate->minibatch + 1) % every == 0;
 }
 
 void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_instr *gate)
 {
     int64_t every = run->plan->evaluate_every;
-    if (run->replaying || every <= 0 || (gate->minibatch + 1) % every != 0)
+    if (!exec_progress_is_snapshot(run, gate))
         return;
     int64_t e = (gate->minibatch + 1) / every - 1;
     struct exec_snapshot *snapshot = &run->snapshots[e * run->plan->device_count + device];

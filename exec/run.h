@@ -68,6 +68,8 @@ struct exec_progress_state {
     double last_call_s;
 };
 
+struct exec_flow;
+
 struct exec_run {
     const struct sp_plan *plan;
     const struct exec_backend *backend;
@@ -78,6 +80,7 @@ struct exec_run {
     struct exec_memory blocks;
     const struct exec_transport *transport;
     void *channels;
+    struct exec_flow *flow; /* where the backend's devices compute behind queues; else NULL */
     struct exec_dataset *data;
     struct exec_loader *train_loader;
     struct exec_loader **test_loaders; /* [phase] */
@@ -96,6 +99,8 @@ struct exec_run {
     double *resting_since_s;
     bool *rests;
     int next_device;
+    sp_status rest_status; /* what went wrong while a device took what it had rested for */
+    struct sp_error rest_err;
     atomic_bool failed; /* a thread gave up: the others end */
     struct exec_gate gate;
     struct exec_safetensors *resume;      /* the checkpoint to continue from, until it is loaded */
@@ -118,8 +123,10 @@ void *exec_run_part(const struct exec_run *run, int stage, enum sp_memory_kind k
  * where that is another; NONE: NULL. Not for SCRATCH. */
 void *exec_run_find(const struct exec_run *run, const struct sp_instr *instr, struct sp_place place, bool backward);
 
-/* Moves what a SEND carries to where it will be read (exec/send.c). */
-sp_status exec_send(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+/* Calls `move` for each part of what a SEND carries, with where it lies and where it will be read (exec/send.c). */
+typedef sp_status exec_move(void *self, void *to, const void *from, size_t bytes, struct sp_error *err);
+sp_status exec_send(const struct exec_run *run, const struct sp_instr *instr, exec_move *move, void *self,
+                    struct sp_error *err);
 
 /* One stage's F, B or evaluation forward, layer by layer (exec/stage.c). The last stage adds up loss and hits. */
 sp_status exec_stage_forward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
@@ -157,11 +164,15 @@ sp_status exec_initialise(struct exec_run *run, struct sp_error *err);
 
 /* At a gate: keeps what the device came to, where an evaluation is over; and what the epochs come to by these, after
  * the run (exec/progress.c). */
+bool exec_progress_is_snapshot(const struct exec_run *run, const struct sp_instr *gate);
 void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_instr *gate);
 void exec_progress_finish(struct exec_run *run);
 
-/* Loss and hits of a forward at the last stage (exec/progress.c). */
-void exec_progress_train(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct);
-void exec_progress_evaluate(struct exec_run *run, const struct sp_instr *instr, double loss_sum, int64_t correct);
+/* Loss and hits of a forward, or evaluation, at the last stage, and when it was done (exec/progress.c). */
+struct exec_score {
+    double loss_sum;
+    int64_t correct;
+};
+void exec_progress_score(struct exec_run *run, const struct sp_instr *instr, struct exec_score score, double at_s);
 
 #endif

@@ -3,7 +3,7 @@
  * several layers read. The last of them (in layer order) writes, the others add, in falling order; so a sum does not
  * depend on the cuts.
  */
-#include "exec/run.h"
+#include "exec/flow.h"
 
 #include <string.h>
 
@@ -74,6 +74,11 @@ static void *gradient_of(const struct pass *pass, int tensor)
     return find(pass, pass->memory->gradient[tensor], true);
 }
 
+static void *queue_of(const struct pass *pass)
+{
+    return exec_flow_queue(pass->run, pass->instr, pass->kind == SP_PASS_BACKWARD);
+}
+
 /* Everything of a layer's pass but gradients. */
 static void fill_io(const struct pass *pass, int l, struct exec_io *io)
 {
@@ -81,6 +86,7 @@ static void fill_io(const struct pass *pass, int l, struct exec_io *io)
     int local = l - pass->stage->first_layer;
     int64_t M = pass->run->plan->phases[pass->instr->phase].microbatches;
     *io = (struct exec_io){
+        .queue = queue_of(pass),
         .batch = pass->memory->batch,
         .minibatch_size = pass->run->plan->batch,
         .label_smoothing = pass->run->config.label_smoothing,
@@ -122,7 +128,8 @@ static sp_status take_batch(struct pass *pass, struct exec_batch *batch, struct 
     double start_s = exec_run_now_s(run);
     bool taken = exec_loader_acquire(loader, number, batch);
     int device = run->plan->stages[pass->instr->stage].forward_device;
-    run->trace->lanes[device].total.data_wait_s += exec_run_now_s(run) - start_s;
+    if (run->flow == NULL)
+        run->trace->lanes[device].total.data_wait_s += exec_run_now_s(run) - start_s;
     if (!taken)
         return SP_FAIL(err, SP_E_INTERRUPTED, "loading was stopped");
     size_t skip = evaluate ? 0 : (size_t)pass->instr->microbatch * (size_t)pass->memory->batch;
@@ -158,7 +165,9 @@ static void release_batch(struct pass *pass, int times)
         return;
     struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
     int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);
-    for (int t = 0; t < times; t++)
+    if (run->flow != NULL)
+        exec_flow_release(run, pass->instr, loader, number, times);
+    for (int t = 0; t < times && run->flow == NULL; t++)
         exec_loader_release(loader, number);
 }
 
@@ -185,37 +194,65 @@ static double layer_start_s(const struct pass *pass)
     return pass->run->layers != NULL ? exec_run_now_s(pass->run) : 0;
 }
 
+/* What the layers read and write beside tensors: memory of the device. */
+struct given {
+    const int32_t *labels;
+    struct exec_score score, *result;
+};
+
+/* Copies pixels and labels to where the layers find them. */
+static sp_status take_input(struct pass *pass, const struct exec_batch *batch, struct given *given,
+                            struct sp_error *err)
+{
+    struct exec_run *run = pass->run;
+    bool keeps_labels = is_last_stage(pass) && pass->kind == SP_PASS_FORWARD;
+    int32_t *labels = keeps_labels ? (int32_t *)(void *)(slot_of(pass) + pass->memory->labels_offset) : NULL;
+    void *pixels = is_first_stage(pass) ? value_of(pass, 0) : NULL;
+    given->labels = keeps_labels ? labels : batch->labels;
+    given->result = &given->score;
+    if (run->flow != NULL)
+        return exec_flow_take(run, pass->instr, pixels, labels, &given->labels, &given->result, err);
+    if (pixels != NULL)
+        SP_TRY(run->backend->import_tensor(pass->model, 0, batch->pixels, pixels, err));
+    if (keeps_labels)
+        memcpy(labels, batch->labels, sizeof *labels * (size_t)pass->memory->batch);
+    return SP_OK;
+}
+
+static sp_status run_layers(struct pass *pass, const struct given *given, struct sp_error *err)
+{
+    for (int l = pass->stage->first_layer; l < pass->stage->layer_end; l++) {
+        struct exec_io io;
+        fill_io(pass, l, &io);
+        io.labels = given->labels;
+        io.loss_sum = &given->result->loss_sum;
+        io.correct = &given->result->correct;
+        double start_s = layer_start_s(pass);
+        SP_TRY(pass->run->backend->run(pass->model, l, pass->kind, &io, err));
+        add_layer_span(pass, l, start_s);
+    }
+    return SP_OK;
+}
+
 static sp_status run_forward(struct pass *pass, struct sp_error *err)
 {
     struct exec_run *run = pass->run;
     struct exec_batch batch = {0};
-    int takes = is_first_stage(pass) + is_last_stage(pass);
-    double loss_sum = 0;
-    int64_t correct = 0;
-    int32_t *labels = NULL;
-    if (takes > 0)
+    struct given given = {0};
+    int takes = is_first_stage(pass) + is_last_stage(pass), device = pass->stage->forward_device;
+    if (takes > 0) {
+        SP_TRY(exec_flow_make_room(run, pass->instr, err));
         SP_TRY(take_batch(pass, &batch, err));
-    if (is_first_stage(pass))
-        SP_TRY(run->backend->import_tensor(pass->model, 0, batch.pixels, value_of(pass, 0), err));
-    if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD) {
-        labels = (int32_t *)(void *)(slot_of(pass) + pass->memory->labels_offset);
-        memcpy(labels, batch.labels, sizeof *labels * (size_t)pass->memory->batch);
+        SP_TRY(exec_flow_load(run, device, pass->instr, &batch, err));
     }
-    for (int l = pass->stage->first_layer; l < pass->stage->layer_end; l++) {
-        struct exec_io io;
-        fill_io(pass, l, &io);
-        io.labels = labels != NULL ? labels : batch.labels;
-        io.loss_sum = &loss_sum;
-        io.correct = &correct;
-        double start_s = layer_start_s(pass);
-        SP_TRY(run->backend->run(pass->model, l, pass->kind, &io, err));
-        add_layer_span(pass, l, start_s);
-    }
+    SP_TRY(exec_flow_begin(run, device, pass->instr, err));
+    if (takes > 0)
+        SP_TRY(take_input(pass, &batch, &given, err));
+    SP_TRY(run_layers(pass, &given, err));
+    SP_TRY(exec_flow_end(run, device, is_last_stage(pass) ? given.result : NULL, err));
     release_batch(pass, takes);
-    if (is_last_stage(pass) && pass->kind == SP_PASS_FORWARD)
-        exec_progress_train(run, pass->instr, loss_sum, correct);
-    else if (is_last_stage(pass))
-        exec_progress_evaluate(run, pass->instr, loss_sum, correct);
+    if (is_last_stage(pass) && run->flow == NULL)
+        exec_progress_score(run, pass->instr, given.score, exec_run_now_s(run));
     return SP_OK;
 }
 
@@ -261,7 +298,8 @@ static sp_status add_partials(const struct pass *pass, int l, struct sp_error *e
     size_t bytes = parameter_bytes(pass, l);
     if (pass->instr->microbatch == 0 || bytes == 0)
         return SP_OK;
-    return pass->run->backend->add(pass->model, -1, bytes, sum, pass->scratch + pass->memory->partial_offset, err);
+    return pass->run->backend->add(pass->model, queue_of(pass), -1, bytes, sum,
+                                   pass->scratch + pass->memory->partial_offset, err);
 }
 
 static sp_status backward_layer(const struct pass *pass, int l, struct sp_error *err)
@@ -292,17 +330,19 @@ static sp_status backward_layer(const struct pass *pass, int l, struct sp_error 
     SP_TRY(pass->run->backend->run(pass->model, l, SP_PASS_BACKWARD, &io, err));
     for (int i = 0; i < layer->input_count; i++)
         if (sums[i] != NULL)
-            SP_TRY(pass->run->backend->add(pass->model, layer->inputs[i], 0, sums[i], io.input_gradient[i], err));
+            SP_TRY(pass->run->backend->add(pass->model, queue_of(pass), layer->inputs[i], 0, sums[i],
+                                           io.input_gradient[i], err));
     return add_partials(pass, l, err);
 }
 
 sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err)
 {
     struct pass pass = begin_pass(run, instr, SP_PASS_BACKWARD);
+    SP_TRY(exec_flow_begin(run, pass.stage->backward_device, instr, err));
     for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--) {
         double start_s = layer_start_s(&pass);
         SP_TRY(backward_layer(&pass, l, err));
         add_layer_span(&pass, l, start_s);
     }
-    return SP_OK;
+    return exec_flow_end(run, pass.stage->backward_device, NULL, err);
 }

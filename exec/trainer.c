@@ -1,6 +1,6 @@
 #include "exec/trainer.h"
 #include "common/alloc.h"
-#include "exec/run.h"
+#include "exec/flow.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -147,11 +147,28 @@ static void make_state(struct exec_run *run)
     }
 }
 
+static void *take_host(void *self, size_t bytes)
+{
+    struct exec_run *run = self;
+    struct sp_error err = {0};
+    void *memory = NULL;
+    if (run->backend->async->take_host(run->context, bytes, &memory, &err) != SP_OK)
+        sp_error_fini(&err);
+    return memory;
+}
+
+static void give_host(void *self, void *memory)
+{
+    struct exec_run *run = self;
+    run->backend->async->release_host(run->context, memory);
+}
+
 /* A minibatch stays in the loader from the first stage's forward to the last one's: as many as may be between, and some
  * ahead. */
 sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
+    int held = run->flow != NULL ? 2 * SP_STAGING : 0; /* until they are copied, by the first and the last stage */
     struct exec_loader_config config = {
         .set = run->data,
         .split = EXEC_TRAIN,
@@ -162,8 +179,11 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
         .shuffle = true,
         .augment = run->config.augment,
         .seed = run->config.seed,
-        .ahead = plan->in_flight[0] + 3,
+        .ahead = plan->in_flight[0] + 3 + held,
         .threads = run->config.loader_threads,
+        .take = run->flow != NULL ? take_host : NULL,
+        .give = give_host,
+        .self = run,
     };
     SP_TRY(exec_loader_create(&config, &run->train_loader, err));
     for (int p = 0; p < plan->phase_count; p++) {
@@ -176,7 +196,7 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
         config.taken = run->test_fed[p].first_stage;
         config.end = count;
         config.shuffle = config.augment = false;
-        config.ahead = 2 * plan->stage_count + 2;
+        config.ahead = 2 * plan->stage_count + 2 + held;
         SP_TRY(exec_loader_create(&config, &run->test_loaders[p], err));
     }
     return SP_OK;
@@ -185,6 +205,7 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(check_layers(run, err));
+    run->config.compute.devices = run->plan->device_count;
     SP_TRY(run->backend->create(&run->config.compute, &run->context, err));
     SP_TRY(make_models(run, err));
     struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
@@ -219,6 +240,7 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
     if (run->config.layer_spans > 0)
         SP_TRY(sp_trace_create(plan->device_count, 0, run->config.layer_spans, &run->layers, err));
     SP_TRY(exec_initialise(run, err));
+    SP_TRY(exec_flow_create(run, err));
     return run->resume != NULL ? exec_checkpoint_check(run, err) : SP_OK;
 }
 
@@ -252,6 +274,7 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     if (*trainer == NULL)
         return;
     struct exec_run *run = &(*trainer)->run;
+    exec_flow_destroy(run);
     exec_loader_destroy(&run->train_loader);
     for (int p = 0; run->test_loaders != NULL && p < run->plan->phase_count; p++)
         exec_loader_destroy(&run->test_loaders[p]);
@@ -282,6 +305,7 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     run->backend->destroy(&run->context);
     exec_safetensors_close(&run->resume);
     exec_gate_fini(run);
+    sp_error_fini(&run->rest_err);
     free(*trainer);
     *trainer = NULL;
 }
@@ -322,6 +346,8 @@ static void *work(void *self)
     worker->status = bind_device(run, worker->device, run->plan->device_count, &worker->err);
     if (worker->status == SP_OK)
         worker->status = sp_drive_device(run->plan, worker->device, &exec_engine_threads, run, &worker->err);
+    if (worker->status == SP_OK)
+        worker->status = exec_flow_drain(run, worker->device, &worker->err);
     if (worker->status != SP_OK)
         stop_all(run);
     return NULL;
@@ -373,7 +399,10 @@ static sp_status run_threads(struct exec_run *run, struct sp_error *err)
 static sp_status run_single(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(bind_device(run, 0, 1, err));
-    return sp_drive(run->plan, &exec_engine_single, run, NULL, err);
+    SP_TRY(sp_drive(run->plan, &exec_engine_single, run, NULL, err));
+    for (int d = 0; d < run->plan->device_count; d++)
+        SP_TRY(exec_flow_drain(run, d, err));
+    return SP_OK;
 }
 
 sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
@@ -384,6 +413,7 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
         SP_TRY(exec_run_make_loaders(run, err));
     run->start_s = 0;
     run->start_s = exec_run_now_s(run);
+    SP_TRY(exec_flow_start(run, err));
     sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
     run->time_s = exec_run_now_s(run);
     exec_progress_finish(run);

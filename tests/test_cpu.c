@@ -111,7 +111,7 @@ static void *take(struct side *side, size_t bytes)
 {
     struct sp_error err = {0};
     void *memory;
-    assert_int_equal(side->backend->allocate(side->context, bytes + 64, &memory, &err), SP_OK);
+    assert_int_equal(side->backend->allocate(side->context, 0, bytes + 64, &memory, &err), SP_OK);
     return side->memory[side->count++] = memory;
 }
 

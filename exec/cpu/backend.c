@@ -225,8 +225,10 @@ VECTORISED static void add_floats(float *restrict to, const float *restrict from
         to[i] += from[i];
 }
 
-static sp_status add(void *self, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err)
+static sp_status add(void *self, void *queue, int tensor, size_t bytes, void *sum, const void *addend,
+                     struct sp_error *err)
 {
+    (void)queue;
     (void)err;
     add_floats(sum, addend, (tensor >= 0 ? tensor_bytes(self, tensor, 0) : bytes) / sizeof(float));
     return SP_OK;
@@ -249,12 +251,14 @@ VECTORISED static void nesterov_step(const float *w, float *next, float *restric
         next[i] = exec_sgd_one(w[i], &v[i], g[i], sgd.lr, sgd.momentum, sgd.weight_decay, 1);
 }
 
-static sp_status update(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+static sp_status update(void *context, void *queue, const struct exec_parameters *parameters,
                         const struct exec_sgd *sgd, struct sp_error *err)
 {
     (void)context;
+    (void)queue;
     (void)err;
-    (sgd->nesterov ? nesterov_step : step)(in, out, velocity, gradient, bytes / sizeof(float), *sgd);
+    (sgd->nesterov ? nesterov_step : step)(parameters->before, parameters->after, parameters->velocity,
+                                           parameters->gradient, parameters->bytes / sizeof(float), *sgd);
     return SP_OK;
 }
 

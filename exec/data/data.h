@@ -72,6 +72,10 @@ struct exec_loader_config {
     uint64_t seed;
     int ahead;
     int threads; /* that prepare; 0: 1. What a batch holds does not depend on it */
+    /* Where the batches' memory comes from, zeroed, and goes to; take NULL: the heap. */
+    void *(*take)(void *self, size_t bytes); /* NULL: there is none */
+    void (*give)(void *self, void *memory);
+    void *self;
 };
 sp_status exec_loader_create(const struct exec_loader_config *config, struct exec_loader **out, struct sp_error *err);
 void exec_loader_destroy(struct exec_loader **loader);

@@ -134,11 +134,24 @@ static void *work(void *argument)
     return NULL;
 }
 
+static void *take_bytes(const struct exec_loader_config *config, size_t count, size_t size)
+{
+    return config->take != NULL ? config->take(config->self, count * size) : calloc(count, size);
+}
+
+static void give_bytes(const struct exec_loader_config *config, void *memory)
+{
+    if (config->take == NULL)
+        free(memory);
+    else if (memory != NULL)
+        config->give(config->self, memory);
+}
+
 static void free_loader(struct exec_loader *loader)
 {
     for (int i = 0; loader->slots != NULL && i < loader->config.ahead; i++) {
-        free(loader->slots[i].pixels);
-        free(loader->slots[i].labels);
+        give_bytes(&loader->config, loader->slots[i].pixels);
+        give_bytes(&loader->config, loader->slots[i].labels);
     }
     for (int w = 0; loader->workers != NULL && w < loader->config.threads; w++) {
         free(loader->workers[w].plain);
@@ -161,8 +174,8 @@ static bool take_memory(struct exec_loader *loader)
     for (int i = 0; got && i < config->ahead; i++) {
         struct slot *slot = &loader->slots[i];
         slot->number = -1;
-        slot->pixels = calloc((size_t)config->batch * (size_t)loader->elements, sizeof *slot->pixels);
-        slot->labels = calloc((size_t)config->batch, sizeof *slot->labels);
+        slot->pixels = take_bytes(config, (size_t)config->batch * (size_t)loader->elements, sizeof *slot->pixels);
+        slot->labels = take_bytes(config, (size_t)config->batch, sizeof *slot->labels);
         got = slot->pixels != NULL && slot->labels != NULL;
     }
     for (int64_t n = config->first; got && n < config->first + config->ahead; n++)

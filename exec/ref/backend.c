@@ -95,8 +95,10 @@ static sp_status run(void *self, int layer, enum sp_pass pass, const struct exec
     return SP_OK;
 }
 
-static sp_status add(void *self, int tensor, size_t bytes, void *sum, const void *addend, struct sp_error *err)
+static sp_status add(void *self, void *queue, int tensor, size_t bytes, void *sum, const void *addend,
+                     struct sp_error *err)
 {
+    (void)queue;
     (void)err;
     const struct model *model = self;
     size_t count = bytes / sizeof(float);
@@ -107,22 +109,24 @@ static sp_status add(void *self, int tensor, size_t bytes, void *sum, const void
     return SP_OK;
 }
 
-sp_status exec_ref_update(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+sp_status exec_ref_update(void *context, void *queue, const struct exec_parameters *parameters,
                           const struct exec_sgd *sgd, struct sp_error *err)
 {
     (void)context;
+    (void)queue;
     (void)err;
-    const float *w = in, *g = gradient;
-    float *next = out, *v = velocity;
-    for (size_t i = 0; i < bytes / sizeof(float); i++)
+    const float *w = parameters->before, *g = parameters->gradient;
+    float *next = parameters->after, *v = parameters->velocity;
+    for (size_t i = 0; i < parameters->bytes / sizeof(float); i++)
         next[i] = exec_sgd_one(w[i], &v[i], g[i], sgd->lr, sgd->momentum, sgd->weight_decay, sgd->nesterov);
     return SP_OK;
 }
 
 enum { HUGE_PAGE = 2 << 20 };
 
-sp_status exec_ref_allocate(void *context, size_t bytes, void **memory, struct sp_error *err)
+sp_status exec_ref_allocate(void *context, int device, size_t bytes, void **memory, struct sp_error *err)
 {
+    (void)device;
     (void)context;
     *memory = NULL;
     if (bytes == 0)

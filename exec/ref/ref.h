@@ -25,9 +25,9 @@ extern const struct exec_ref_op exec_ref_convolution, exec_ref_batch_norm, exec_
     exec_ref_add, exec_ref_flatten, exec_ref_softmax_cross_entropy;
 
 /* Entries of a backend's table that work on plain memory alone, whatever the layout. */
-sp_status exec_ref_update(void *context, size_t bytes, const void *in, void *out, void *velocity, const void *gradient,
+sp_status exec_ref_update(void *context, void *queue, const struct exec_parameters *parameters,
                           const struct exec_sgd *sgd, struct sp_error *err);
-sp_status exec_ref_allocate(void *context, size_t bytes, void **memory, struct sp_error *err);
+sp_status exec_ref_allocate(void *context, int device, size_t bytes, void **memory, struct sp_error *err);
 void exec_ref_release(void *context, void *memory, size_t bytes);
 sp_status exec_ref_copy(void *context, void *to, const void *from, size_t bytes, struct sp_error *err);
 

@@ -1,0 +1,144 @@
+/*
+ * flow.h - devices that compute behind queues: who waits for what, and what the host learns afterwards. Internal to
+ * exec/.
+ *
+ * A worker goes through its device's instructions and only enqueues. A stage has a compute queue on each of its
+ * devices; a device does one instruction after the other, whatever stage it is of, for the stages share its scratch. A
+ * channel has a queue of its own for copies out of its sender (and one for copies into its receiver where memory of the
+ * host lies between), and an event for each message that may be under way. What comes from the loader goes through a
+ * queue and a ring of two staging entries.
+ *
+ * Who may overwrite what follows from the plan, as it does where workers compute themselves: the sender's slot is free
+ * again when B is done, B waits for the gradient, the gradient was sent when the receiver was through with its copy.
+ * Only four things need a wait of their own: an update waits until weights sent before it have left; copies out wait
+ * for the instruction they carry away; a staging entry, and a message's host memory, wait for their last use.
+ *
+ * Timing: each instruction lies between two events. They are read when they have come, mostly much later, and become
+ * spans on the run's clock: seconds after an anchor that was recorded while the device stood still.
+ *
+ * Everything does nothing, or gives NULL, where run->flow is NULL.
+ */
+#ifndef EXEC_FLOW_H
+#define EXEC_FLOW_H
+
+#include "exec/run.h"
+
+enum { EXEC_FLOW_WINDOW = 128 }; /* instructions of a device that may be under way */
+
+enum exec_flow_kind {
+    EXEC_FLOW_STEP,   /* F, B, U, evaluation */
+    EXEC_FLOW_WAITED, /* for a message */
+    EXEC_FLOW_LOADED  /* for pixels or labels */
+};
+
+/* Something that a device has been given to do. */
+struct exec_flow_entry {
+    enum exec_flow_kind kind;
+    struct sp_instr instr;
+    void *start, *end; /* events; start: STEP only */
+    bool scores;       /* the host finds in `scores` of the lane what the loss said */
+};
+
+/* A device, of its worker's thread alone. */
+struct exec_flow_lane {
+    struct exec_flow_entry entries[EXEC_FLOW_WINDOW];
+    int64_t given, told;       /* entries enqueued, and read */
+    void *queue;               /* in which the last entry is; NULL: none yet */
+    struct exec_score *scores; /* host memory, [EXEC_FLOW_WINDOW] */
+    void *anchor;              /* event */
+    void *since;               /* event at since_s of the run's clock: the anchor or the last entry read */
+    double since_s;
+};
+
+/* A part of a message that lies in host memory between two devices. */
+struct exec_flow_part {
+    void *to;
+    size_t offset, bytes;
+};
+
+/* A channel. All but `received` is of the sender's thread. */
+struct exec_flow_link {
+    void *out, *in;    /* queues; out NULL: nothing is copied; in NULL: the devices reach each other */
+    void **events;     /* [ring]: message n % ring has arrived */
+    bool *recorded;    /* [ring]: false: it was sent before the run was interrupted */
+    void *left;        /* event, where `in`: the message is in host memory */
+    char *host;        /* [ring * host_bytes] */
+    size_t host_bytes; /* of one message */
+    struct exec_flow_part *parts;
+    int part_count, part_room, ring;
+    long long sent, received; /* counted by the sender's, by the receiver's thread */
+};
+
+/* Where a stage takes pixels or labels from the loader; of its forward device's thread. */
+struct exec_flow_feed {
+    void *queue;             /* NULL: the stage takes nothing */
+    void *full[SP_STAGING];  /* events: copied to the device */
+    void *empty[SP_STAGING]; /* and taken there */
+    int64_t turn;            /* microbatches loaded so far */
+    struct exec_flow_held {
+        struct exec_loader *loader; /* NULL: none */
+        int64_t number;
+        int times;
+    } held[SP_STAGING]; /* batches to release when `full` has come */
+};
+
+struct exec_flow {
+    const struct exec_async *async;
+    void **queues;                /* [2 * stage + backward]; the same where both are one device */
+    struct exec_flow_lane *lanes; /* [device] */
+    struct exec_flow_link *links; /* [channel] */
+    struct exec_flow_feed *feeds; /* [stage] */
+};
+
+/* After memory and models are there; destroy waits until all queues are empty. */
+sp_status exec_flow_create(struct exec_run *run, struct sp_error *err);
+void exec_flow_destroy(struct exec_run *run);
+
+/* The clock starts; the devices stand still. */
+sp_status exec_flow_start(struct exec_run *run, struct sp_error *err);
+
+/* The queue for a stage's F, or for its B and U. */
+void *exec_flow_queue(const struct exec_run *run, const struct sp_instr *instr, bool backward);
+
+/* Around what an F, B or U enqueues. `score`: where the loss left its result on the device; NULL: there is none. */
+sp_status exec_flow_begin(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_flow_end(struct exec_run *run, int device, const struct exec_score *score, struct sp_error *err);
+
+/* SEND, before the message is posted; RECV, after it was taken (exec/flow_links.c). */
+sp_status exec_flow_send(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_flow_receive(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
+
+/*
+ * Input of a stage's forward (exec/flow_feeds.c), in this order: make_room gives back what was copied, before the next
+ * batch is awaited; load copies it to the device; after exec_flow_begin, take copies it to `pixels` and `labels` (NULL:
+ * not wanted) and tells where the layers find labels and leave the score; release gives the batch back to the loader as
+ * soon as it was copied.
+ */
+sp_status exec_flow_make_room(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_flow_load(struct exec_run *run, int device, const struct sp_instr *instr, const struct exec_batch *batch,
+                         struct sp_error *err);
+sp_status exec_flow_take(struct exec_run *run, const struct sp_instr *instr, void *pixels, int32_t *labels,
+                         const int32_t **labels_at, struct exec_score **score_at, struct sp_error *err);
+void exec_flow_release(struct exec_run *run, const struct sp_instr *instr, struct exec_loader *loader, int64_t number,
+                       int times);
+
+/* Waits until everything that this device was given is done, and tells what there is to tell. */
+sp_status exec_flow_drain(struct exec_run *run, int device, struct sp_error *err);
+
+/* Adds to `err` what a device was doing when `instr` failed to be enqueued, or what it was given before. */
+void exec_flow_blame(const struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
+
+/* For the parts of the flow. */
+sp_status exec_flow_turn_to(struct exec_run *run, int device, void *queue, struct sp_error *err);
+sp_status exec_flow_waited(struct exec_run *run, int device, enum exec_flow_kind kind, const struct sp_instr *instr,
+                           struct sp_error *err);
+sp_status exec_flow_links_create(struct exec_run *run, struct sp_error *err);
+void exec_flow_links_destroy(struct exec_run *run);
+sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_error *err);
+sp_status exec_flow_feeds_create(struct exec_run *run, struct sp_error *err);
+void exec_flow_feeds_destroy(struct exec_run *run);
+sp_status exec_flow_taken(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_flow_feeds_drain(struct exec_run *run, int device, struct sp_error *err);
+sp_status exec_flow_weights_left(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
+
+#endif
