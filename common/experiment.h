@@ -86,6 +86,8 @@ struct sp_experiment {
         char *model;                   /* analytic, table, profile, import */
         char *file;                    /* profile: the cost file; NULL: none */
         bool force;                    /* profile: of another machine too */
+        double slowdown;               /* relative, beside each other device at work; 0: what the model knows */
+        double noise, drift;           /* relative standard deviations; 0: what the model knows */
         char *device;                  /* analytic: auto, a name in experiments/devices, or a path */
         struct sp_stage_times *stages; /* table */
         int stage_count;
@@ -96,6 +98,7 @@ struct sp_experiment {
     struct {
         int64_t minibatches;
         int64_t trace; /* spans kept per lane */
+        int64_t seed;  /* of what varies */
     } sim;
     struct {
         char *objective;      /* throughput, time, staleness, memory */

@@ -100,7 +100,18 @@ void sp_summary_fini(struct sp_summary *summary)
     free(summary->stages);
     free(summary->epochs);
     free(summary->epoch_devices);
+    for (int n = 0; n < summary->note_count; n++) {
+        free(summary->notes[n].kind);
+        free(summary->notes[n].text);
+    }
+    free(summary->notes);
     memset(summary, 0, sizeof *summary);
+}
+
+void sp_summary_add_note(struct sp_summary *summary, const char *kind, const char *text)
+{
+    struct sp_summary_note *note = sp_grow((void **)&summary->notes, summary->note_count++, sizeof *note);
+    *note = (struct sp_summary_note){sp_strdup(kind), sp_strdup(text)};
 }
 
 static json_t *number(double x)
@@ -181,6 +192,32 @@ static void add_real(json_t *object, const struct sp_summary *summary)
     json_object_set_new(object, "epochs", epochs);
 }
 
+static json_t *interval_json(const struct sp_interval *interval)
+{
+    return json_pack("[o, o]", number(interval->low), number(interval->high));
+}
+
+/* What only predictions have. */
+static void add_simulated(json_t *object, const struct sp_summary *summary)
+{
+    json_t *notes = json_array();
+    for (int n = 0; n < summary->note_count; n++)
+        json_array_append_new(notes,
+                              json_pack("{s:s, s:s}", "kind", summary->notes[n].kind, "text", summary->notes[n].text));
+    json_object_set_new(object, "notes", notes);
+    if (summary->repeats == 0)
+        return;
+    json_object_set_new(object, "repeats", integer(summary->repeats));
+    json_object_set_new(object, "intervals",
+                        json_pack("{s:o, s:o, s:o}", "time_s", interval_json(&summary->time_interval), "speedup",
+                                  interval_json(&summary->speedup_interval), "utilization",
+                                  interval_json(&summary->utilization_interval)));
+    json_object_set_new(object, "medians",
+                        json_pack("{s:o, s:o, s:o}", "time_s", number(summary->time_interval.median), "speedup",
+                                  number(summary->speedup_interval.median), "utilization",
+                                  number(summary->utilization_interval.median)));
+}
+
 json_t *sp_summary_json(const struct sp_summary *summary)
 {
     json_t *object = json_object(), *cuts = json_array(), *devices = json_array(), *stages = json_array();
@@ -205,6 +242,8 @@ json_t *sp_summary_json(const struct sp_summary *summary)
     json_object_set_new(object, "stages", stages);
     if (summary->real)
         add_real(object, summary);
+    else
+        add_simulated(object, summary);
     return object;
 }
 
@@ -222,6 +261,11 @@ static json_t *relative(double predicted, double measured)
     return measured != 0.0 ? number((predicted - measured) / measured) : json_null();
 }
 
+static json_t *within(const struct sp_interval *interval, double measured)
+{
+    return isfinite(measured) ? json_boolean(measured >= interval->low && measured <= interval->high) : json_null();
+}
+
 json_t *sp_summary_compare_json(const struct sp_summary *predicted, const struct sp_summary *measured)
 {
     json_t *object = json_object(), *error = json_object();
@@ -232,5 +276,10 @@ json_t *sp_summary_compare_json(const struct sp_summary *predicted, const struct
     json_object_set_new(object, "predicted", sp_summary_json(predicted));
     json_object_set_new(object, "measured", sp_summary_json(measured));
     json_object_set_new(object, "error", error);
+    if (predicted->repeats > 0)
+        json_object_set_new(object, "within",
+                            json_pack("{s:o, s:o, s:o}", "time_s", within(&predicted->time_interval, measured->time_s),
+                                      "speedup", within(&predicted->speedup_interval, measured->speedup), "utilization",
+                                      within(&predicted->utilization_interval, measured->utilization)));
     return object;
 }

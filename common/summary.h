@@ -53,6 +53,16 @@ struct sp_epoch_device {
     double wait_s[SP_WAIT_COUNT];
 };
 
+/* Where nine in ten of many simulated runs lie, and the one in the middle. */
+struct sp_interval {
+    double low, median, high;
+};
+
+/* What the user should know of a prediction. */
+struct sp_summary_note {
+    char *kind, *text;
+};
+
 struct sp_summary {
     char *name, *network, *schedule;
     int *cuts, cut_count;
@@ -69,6 +79,10 @@ struct sp_summary {
     int epoch_count;
     struct sp_epoch_summary *epochs;
     struct sp_epoch_device *epoch_devices; /* [epoch * device_count + device] */
+    int repeats;                           /* simulated runs whose durations varied; 0: none */
+    struct sp_interval time_interval, speedup_interval, utilization_interval;
+    struct sp_summary_note *notes;
+    int note_count;
 };
 
 /* Fills everything that follows from plan, memory, analysis (staleness as predicted) and a finished trace. */
@@ -80,8 +94,12 @@ void sp_summary_fini(struct sp_summary *summary);
 /* The JSON object of the design: a new reference. NAN becomes null. */
 json_t *sp_summary_json(const struct sp_summary *summary);
 
+/* Adds a note; copies the words. */
+void sp_summary_add_note(struct sp_summary *summary, const char *kind, const char *text);
+
 /* {predicted, measured, error: {time, speedup, utilization, peak_bytes}}; errors are (predicted - measured) / measured,
- * null where a side is not known. peak_bytes compares the sums over devices. */
+ * null where a side is not known. peak_bytes compares the sums over devices. With intervals also {within: {time_s,
+ * speedup, utilization}}: whether what was measured lies in them. */
 json_t *sp_summary_compare_json(const struct sp_summary *predicted, const struct sp_summary *measured);
 
 #endif

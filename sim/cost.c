@@ -103,6 +103,39 @@ void sim_cost_note(struct sim_cost *cost, enum sim_note_kind kind, const char *f
     *note = (struct sim_note){kind, sp_strdup(text)};
 }
 
+/* One class of work, all of it slowed alike by every other device. */
+static void set_slowdown(struct sim_cost *cost, double slowdown)
+{
+    free(cost->contention.slowdown);
+    free(cost->contention.mix);
+    sim_cost_add_contention(cost, 1);
+    cost->contention.slowdown[0] = slowdown;
+    for (size_t r = 0; r < row_count(cost); r++)
+        cost->contention.mix[r] = 1;
+}
+
+static void set_noise(struct sim_cost *cost, double deviation)
+{
+    free(cost->noise.work);
+    sim_cost_add_noise(cost);
+    for (size_t r = 0; r < row_count(cost); r++)
+        cost->noise.work[r] = deviation;
+    cost->noise.message = cost->noise.handoff = deviation;
+}
+
+/* What the experiment says of sharing and noise goes before what the source knows. */
+static void set_by_experiment(const struct sp_experiment *experiment, struct sim_cost *cost)
+{
+    if (experiment->cost.slowdown > 0)
+        set_slowdown(cost, experiment->cost.slowdown);
+    if (experiment->cost.noise > 0)
+        set_noise(cost, experiment->cost.noise);
+    if (experiment->cost.drift > 0)
+        cost->noise.run = experiment->cost.drift;
+    for (int c = 0; c < cost->channel_count && experiment->plan.ignore_transfers; c++)
+        cost->channels[c] = (struct sim_channel_cost){.bus = -1};
+}
+
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost **out, struct sp_error *err)
 {
@@ -112,8 +145,7 @@ sp_status sim_cost_create(const struct sp_experiment *experiment, const struct s
             continue;
         struct sim_cost *cost = sim_cost_alloc(plan);
         sp_status status = sim_cost_kinds[k].fill(experiment, plan, memory, cost, err);
-        for (int c = 0; c < cost->channel_count && experiment->plan.ignore_transfers; c++)
-            cost->channels[c] = (struct sim_channel_cost){.bus = -1};
+        set_by_experiment(experiment, cost);
         if (status == SP_OK)
             *out = cost;
         else

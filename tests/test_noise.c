@@ -208,6 +208,33 @@ static void nine_in_ten_fresh_runs_lie_within_the_interval(void **state)
     sp_plan_destroy(&plan);
 }
 
+/* Keys of an experiment: a tenth for every work and message, 3 % for a run, a half longer beside another device. */
+static void an_experiment_may_say_how_things_vary_and_slow_each_other(void **state)
+{
+    (void)state;
+    const char *sets[] = {"cost.noise=0.1", "cost.drift=0.03", "cost.slowdown=0.5"};
+    struct sp_experiment *e;
+    struct sp_network *network;
+    struct sp_plan *plan;
+    struct sim_cost *cost;
+    struct sp_error err = {0};
+    assert_int_equal(sp_experiment_read("experiments/quickstart.yaml", sets, 3, &e, &err), SP_OK);
+    assert_int_equal(sp_experiment_network(e, &network, &err), SP_OK);
+    assert_int_equal(sp_experiment_plan(e, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+    assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
+    assert_true(cost->noise.message == 0.1 && cost->noise.handoff == 0.1 && cost->noise.run == 0.03);
+    assert_true(cost->contention.class_count == 1 && cost->contention.slowdown[0] == 0.5);
+    for (int i = 0; i < plan->stage_count; i++)
+        for (int w = 0; w < SIM_WORK_COUNT; w++) {
+            int64_t row = sim_cost_row(cost, 0, i, (enum sim_work)w);
+            assert_true(cost->noise.work[row] == 0.1 && cost->contention.mix[row] == 1);
+        }
+    sim_cost_destroy(&cost);
+    sp_plan_destroy(&plan);
+    sp_network_destroy(&network);
+    sp_experiment_destroy(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +243,7 @@ int main(void)
         cmocka_unit_test(a_pipeline_waits_for_the_later_of_two),
         cmocka_unit_test(a_run_can_be_repeated),
         cmocka_unit_test(an_interval_is_where_a_fresh_value_lies),
+        cmocka_unit_test(an_experiment_may_say_how_things_vary_and_slow_each_other),
         cmocka_unit_test(nine_in_ten_fresh_runs_lie_within_the_interval),
     };
     return cmocka_run_group_tests_name("noise", tests, NULL, NULL);

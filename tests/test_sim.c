@@ -460,6 +460,10 @@ static void summaries_compare_relative_to_the_measured(void **state)
     measured.time_s = 4.0;
     measured.speedup = 2.0;
     measured.devices = &large;
+    predicted.repeats = 20;
+    predicted.time_interval = (struct sp_interval){2.5, 3, 4};
+    predicted.utilization_interval = (struct sp_interval){0.51, 0.52, 0.53};
+    sp_summary_add_note(&predicted, "extrapolated", "far out");
     json_t *json = sp_summary_compare_json(&predicted, &measured), *error = json_object_get(json, "error");
     chain_assert_near(json_number_value(json_object_get(error, "time")), -0.25);
     chain_assert_near(json_number_value(json_object_get(error, "peak_bytes")), -0.1);
@@ -468,6 +472,17 @@ static void summaries_compare_relative_to_the_measured(void **state)
     assert_true(json_is_null(json_object_get(json_object_get(json, "predicted"), "speedup")));
     assert_null(json_object_get(json_object_get(json, "predicted"), "accuracy"));
     assert_non_null(json_object_get(json_object_get(json, "measured"), "accuracy"));
+    json_t *simulated = json_object_get(json, "predicted"), *within = json_object_get(json, "within");
+    json_t *time_s = json_object_get(json_object_get(simulated, "intervals"), "time_s");
+    chain_assert_near(json_number_value(json_array_get(time_s, 0)), 2.5);
+    chain_assert_near(json_number_value(json_array_get(time_s, 1)), 4);
+    assert_true(json_is_true(json_object_get(within, "time_s")));       /* 4.0 is in 2.5 to 4 */
+    assert_true(json_is_false(json_object_get(within, "utilization"))); /* 0.5 is below 0.51 */
+    json_t *note = json_array_get(json_object_get(simulated, "notes"), 0);
+    assert_string_equal(json_string_value(json_object_get(note, "kind")), "extrapolated");
+    free(predicted.notes[0].kind);
+    free(predicted.notes[0].text);
+    free(predicted.notes);
     json_decref(json);
 }
 

@@ -51,6 +51,10 @@ static void print_table(const struct sp_summary *predicted, const struct sp_summ
         print_row(row, "updates", 1, (double)predicted->stages[i].forward_staleness,
                   (double)measured->stages[i].forward_staleness);
     }
+    if (predicted->repeats > 0) {
+        puts("");
+        program_print_intervals(predicted);
+    }
     printf("\n  stale weights %.1f %%", 100 * measured->stale_weight_fraction);
     if (isfinite(measured->accuracy))
         printf(", test accuracy %.2f %% after %lld minibatches", 100 * measured->accuracy,

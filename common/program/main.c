@@ -49,6 +49,7 @@ static void print_help(FILE *out)
           "  --sim, --real       sweep: which engine, or both (default --sim)\n"
           "  --dry-run           sweep: list the points and how long they are predicted to train, run nothing\n"
           "  --retry             sweep: run points again that failed\n"
+          "  --repeat N          sim, compare: N more runs with durations that vary, for 90 % intervals\n"
           "  --from PLACE        data: a folder or address to fetch from, instead of the official one\n"
           "  --format F          schedule: text, csv or picture (default text)\n"
           "  --minibatches N     schedule: how many to show (default 12)\n"
@@ -87,6 +88,22 @@ static sp_status take_value(int argc, char **argv, int *at, const char **value, 
     return SP_OK;
 }
 
+/* A whole number from low to high. */
+static sp_status take_number(int argc, char **argv, int *at, int64_t low, int64_t high, int64_t *out,
+                             struct sp_error *err)
+{
+    const char *option = argv[*at], *value = NULL;
+    char *end;
+    SP_TRY(take_value(argc, argv, at, &value, err));
+    *out = strtoll(value, &end, 10);
+    if (*end == '\0' && end != value && *out >= low && *out <= high)
+        return SP_OK;
+    char *text = sp_format("%s is a whole number from %lld to %lld, not", option, (long long)low, (long long)high);
+    sp_status status = wrong(err, text, value);
+    free(text);
+    return status;
+}
+
 static sp_status parse_option(struct program *program, int argc, char **argv, int *at, struct sp_error *err)
 {
     const char *word = argv[*at], *value = NULL;
@@ -118,11 +135,9 @@ static sp_status parse_option(struct program *program, int argc, char **argv, in
             strcmp(program->format, "picture") != 0)
             return wrong(err, "--format is text, csv or picture, not", program->format);
     } else if (strcmp(word, "--minibatches") == 0) {
-        char *end;
-        SP_TRY(take_value(argc, argv, at, &value, err));
-        program->minibatches = strtoll(value, &end, 10);
-        if (*end != '\0' || end == value || program->minibatches < 1 || program->minibatches > 1000000)
-            return wrong(err, "--minibatches is a whole number from 1 to 1000000, not", value);
+        return take_number(argc, argv, at, 1, 1000000, &program->minibatches, err);
+    } else if (strcmp(word, "--repeat") == 0) {
+        return take_number(argc, argv, at, 20, 1000000, &program->repeat, err);
     } else if (strcmp(word, "--set") == 0) {
         SP_TRY(take_value(argc, argv, at, &value, err));
         *(const char **)sp_grow((void **)&program->sets, program->set_count++, sizeof value) = value;
@@ -162,6 +177,9 @@ static sp_status check_options(const struct program *program, struct sp_error *e
                 {"data", "--from", program->from != NULL},
                 {"schedule", "--format", program->format != NULL},
                 {"schedule", "--minibatches", program->minibatches > 0}};
+    if (program->repeat > 0 && strcmp(program->command, "sim") != 0 && strcmp(program->command, "compare") != 0)
+        return sp_reject(err, (struct sp_mark){.file = "command line"},
+                         "--repeat goes with sim and compare, not with %s", program->command);
     for (size_t o = 0; o < sizeof only / sizeof *only; o++)
         if (only[o].given && strcmp(program->command, only[o].command) != 0)
             return sp_reject(err, (struct sp_mark){.file = "command line"}, "%s goes with %s, not with %s",

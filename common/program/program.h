@@ -27,6 +27,7 @@ struct program {
     const char *from;    /* --from; NULL: the official place */
     const char *format;  /* schedule: text, csv, picture; NULL: text */
     int64_t minibatches; /* schedule: how many to show; 0: 12 */
+    int64_t repeat;      /* sim, compare: runs whose durations vary; 0: none */
     int64_t layer_spans; /* single layers' spans that training keeps for each device */
     bool json, quiet, verbose, baseline, resume;
     bool sim, real, dry_run, retry; /* sweep */
@@ -39,6 +40,7 @@ struct program_setup {
     struct sp_plan *plan;
     struct sp_memory_plan *memory;
     struct sp_analysis *analysis;
+    int repeat; /* simulated runs whose durations vary */
 };
 
 /* Reads the experiment and makes its plan for `use`, with memory by the backend's own sizes where this build has it
@@ -77,7 +79,9 @@ struct program_result {
     const float *losses;     /* per minibatch; NULL: simulated */
 };
 
-/* Simulates the setup's plan, and its baseline for the speedup. Free with program_result_fini. */
+/* Simulates the setup's plan, and its baseline for the speedup; and both setup->repeat times with durations that vary.
+ * Free with program_result_fini. */
+void program_print_intervals(const struct sp_summary *summary); /* one line on stdout, where there are any */
 sp_status program_simulate(const struct program_setup *setup, struct program_result *result, struct sp_error *err);
 
 /*

@@ -49,6 +49,7 @@ sp_status program_setup_init(struct program_setup *setup, const struct program *
                              struct sp_error *err)
 {
     memset(setup, 0, sizeof *setup);
+    setup->repeat = (int)program->repeat;
     SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, &setup->experiment, err));
     if (setup->experiment->sweep != NULL)
         return sp_reject(err, sp_experiment_mark(setup->experiment, "sweep"),
