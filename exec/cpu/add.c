@@ -195,4 +195,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     return SP_OK;
 }
 
-const struct cpu_kind cpu_add = {compile, run};
+const struct cpu_kind cpu_add = {.compile = compile, .run = run};

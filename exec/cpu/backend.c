@@ -13,7 +13,7 @@ static const struct cpu_kind *const kinds[SP_LAYER_TYPE_COUNT] = {
     [SP_LAYER_CONVOLUTION] = &cpu_convolution,
     [SP_LAYER_BATCH_NORM] = &cpu_batch_norm,
     [SP_LAYER_RELU] = &cpu_relu,
-    [SP_LAYER_MAX_POOL] = &cpu_pool,
+    [SP_LAYER_MAX_POOL] = &cpu_max_pool,
     [SP_LAYER_AVERAGE_POOL] = &cpu_pool,
     [SP_LAYER_GLOBAL_AVERAGE_POOL] = &cpu_pool,
     [SP_LAYER_LRN] = &cpu_lrn,
@@ -106,7 +106,8 @@ static const struct cpu_kind *choose_kind(const struct cpu_model *model, int l, 
     bool by_channel = kind == &cpu_batch_norm || kind == &cpu_lrn;
     if ((by_channel && !same) || (kind == &cpu_lrn && model->flat[layer->inputs[0]]))
         return &cpu_plain;
-    if ((kind == &cpu_pool || kind == &cpu_convolution) && (!same || model->flat[layer->inputs[0]])) {
+    if ((kind == &cpu_pool || kind == &cpu_max_pool || kind == &cpu_convolution) &&
+        (!same || model->flat[layer->inputs[0]])) {
         SP_FAIL(err, SP_E_UNSUPPORTED, "backend cpu cannot do %s on a flattened input", layer->name);
         return NULL;
     }
@@ -262,55 +263,28 @@ static sp_status update(void *context, void *queue, const struct exec_parameters
     return SP_OK;
 }
 
-/* Between layouts, once: for parameters and tensors that come from or go to the outside. */
-static sp_status convert(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to,
-                         const void *source, void *target, struct sp_error *err)
-{
-    dnnl_primitive_desc_t pd;
-    struct cpu_op op = {0};
-    SP_TRY(cpu_reorder(model->library, from, to, &pd, err));
-    sp_status status = cpu_op_create(model->library, pd, &op, err);
-    if (status == SP_OK) {
-        cpu_op_argument(&op, DNNL_ARG_FROM, from);
-        cpu_op_argument(&op, DNNL_ARG_TO, to);
-        status = cpu_op_run(model->library, &op, (void *[]){(void *)source, target}, NULL, err);
-    }
-    cpu_op_destroy(&op);
-    return status;
-}
-
-/* The plain description of a parameter, in the dimensions its stored form has. */
-static sp_status plain_parameter(struct cpu_model *model, int l, enum sp_parameter which, struct cpu_md *out,
-                                 struct sp_error *err)
-{
-    const struct sp_layer *layer = &model->network->layers[l];
-    struct sp_shape in = model->images[layer->inputs[0]];
-    dnnl_dim_t dims[4] = {layer->out.c, in.c, in.h, in.w};
-    int count = model->flat[layer->inputs[0]] ? 2 : 4;
-    if (layer->type == SP_LAYER_CONVOLUTION)
-        dims[2] = dims[3] = layer->settings.kernel;
-    if (which == SP_PARAMETER_BIAS ||
-        (layer->type != SP_LAYER_CONVOLUTION && layer->type != SP_LAYER_FULLY_CONNECTED)) {
-        dims[0] = layer->parameters[which];
-        count = 1;
-    }
-    return cpu_md_make(model->library, dims, count, CPU_PLAIN, out, err);
-}
-
 static sp_status import_parameter(void *self, int layer, enum sp_parameter which, const float *plain, void *stored,
                                   struct sp_error *err)
 {
+    struct cpu_model *model = self;
+    const struct cpu_layer *it = &model->layers[layer];
     struct cpu_md md;
-    SP_TRY(plain_parameter(self, layer, which, &md, err));
-    return convert(self, &md, &((struct cpu_model *)self)->layers[layer].parameters[which], plain, stored, err);
+    if (which == SP_PARAMETER_WEIGHT && it->kind->import_weights != NULL)
+        return it->kind->import_weights(model, layer, plain, stored, err);
+    SP_TRY(cpu_plain_parameter_md(model, layer, which, &md, err));
+    return cpu_convert(model, &md, &it->parameters[which], plain, stored, err);
 }
 
 static sp_status export_parameter(void *self, int layer, enum sp_parameter which, const void *stored, float *plain,
                                   struct sp_error *err)
 {
+    struct cpu_model *model = self;
+    const struct cpu_layer *it = &model->layers[layer];
     struct cpu_md md;
-    SP_TRY(plain_parameter(self, layer, which, &md, err));
-    return convert(self, &((struct cpu_model *)self)->layers[layer].parameters[which], &md, stored, plain, err);
+    if (which == SP_PARAMETER_WEIGHT && it->kind->export_weights != NULL)
+        return it->kind->export_weights(model, layer, stored, plain, err);
+    SP_TRY(cpu_plain_parameter_md(model, layer, which, &md, err));
+    return cpu_convert(model, &it->parameters[which], &md, stored, plain, err);
 }
 
 static sp_status import_tensor(void *self, int tensor, const float *plain, void *stored, struct sp_error *err)
@@ -322,7 +296,7 @@ static sp_status import_tensor(void *self, int tensor, const float *plain, void 
         return SP_OK;
     }
     SP_TRY(cpu_plain_md(model, tensor, &md, err));
-    return convert(model, &md, &model->tensors[tensor], plain, stored, err);
+    return cpu_convert(model, &md, &model->tensors[tensor], plain, stored, err);
 }
 
 static sp_status export_tensor(void *self, int tensor, const void *stored, float *plain, struct sp_error *err)
@@ -330,7 +304,7 @@ static sp_status export_tensor(void *self, int tensor, const void *stored, float
     struct cpu_model *model = self;
     struct cpu_md md;
     SP_TRY(cpu_plain_md(model, tensor, &md, err));
-    return convert(model, &model->tensors[tensor], &md, stored, plain, err);
+    return cpu_convert(model, &model->tensors[tensor], &md, stored, plain, err);
 }
 
 const struct exec_backend exec_cpu_backend = {

@@ -106,4 +106,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     return SP_OK;
 }
 
-const struct cpu_kind cpu_batch_norm = {compile, run};
+const struct cpu_kind cpu_batch_norm = {.compile = compile, .run = run};

@@ -335,4 +335,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
                       io->scratch, err);
 }
 
-const struct cpu_kind cpu_convolution = {compile, run};
+const struct cpu_kind cpu_convolution = {.compile = compile, .run = run};

@@ -59,7 +59,7 @@ struct cpu_layer {
     struct cpu_copy input_gradient_copy;
     bool with_relu;          /* the ReLU behind is done by this layer (backward too, but for convolutions) */
     size_t workspace_offset; /* batch norm with ReLU: in `saved` */
-    int block;               /* add, dropout: channels of a block in the (main path's) layout, 1: plain */
+    int block;               /* add, dropout, max pool: channels of a block in the (main path's) layout, 1: plain */
 };
 
 struct cpu_model {
@@ -78,16 +78,29 @@ struct cpu_kind {
     /* Compiles layer l: its primitives, the layout of its output, sizes. */
     sp_status (*compile)(struct cpu_model *model, int l, struct sp_error *err);
     sp_status (*run)(struct cpu_model *model, int l, enum sp_pass pass, const struct exec_io *io, struct sp_error *err);
+    /* Weights from and to plain order. Optional: NULL where parameters[] tells how they are stored. */
+    sp_status (*import_weights)(struct cpu_model *model, int l, const float *plain, void *stored, struct sp_error *err);
+    sp_status (*export_weights)(struct cpu_model *model, int l, const void *stored, float *plain, struct sp_error *err);
 };
 
-extern const struct cpu_kind cpu_convolution, cpu_batch_norm, cpu_relu, cpu_pool, cpu_lrn, cpu_fully_connected, cpu_add,
-    cpu_dropout, cpu_flatten, cpu_plain;
+extern const struct cpu_kind cpu_convolution, cpu_batch_norm, cpu_relu, cpu_pool, cpu_max_pool, cpu_lrn,
+    cpu_fully_connected, cpu_matrix_product, cpu_add, cpu_dropout, cpu_flatten, cpu_plain;
+
+/* Whether a fully connected layer had better be cpu_matrix_product. */
+bool cpu_matrix_product_suits(struct cpu_model *model, int l);
 
 /* The plain description of a tensor, with the dimensions of its own. */
 sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, struct sp_error *err);
 /* The (N, C, H, W) description of a shape in a layout. */
 sp_status cpu_image_md(struct cpu_model *model, struct sp_shape shape, enum cpu_layout layout, struct cpu_md *out,
                        struct sp_error *err);
+
+/* The plain description of a parameter, in the dimensions its stored form has. */
+sp_status cpu_plain_parameter_md(struct cpu_model *model, int l, enum sp_parameter which, struct cpu_md *out,
+                                 struct sp_error *err);
+/* A copy between layouts, once: compiled, run and forgotten. */
+sp_status cpu_convert(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to, const void *source,
+                      void *target, struct sp_error *err);
 
 /* Whether the next layer is a ReLU, the only reader of layer l's output, so that l can do it on the way. */
 bool cpu_relu_follows(const struct cpu_model *model, int l);

@@ -116,6 +116,11 @@ static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
     const dnnl_dim_t bias_dims[1] = {layer->out.c};
     struct cpu_md any, bias = {0};
     dnnl_primitive_desc_t hint = NULL;
+    if (cpu_matrix_product_suits(model, l)) {
+        model->flat[l + 1] = true;
+        SP_TRY(cpu_plain_md(model, l + 1, &model->tensors[l + 1], err));
+        return cpu_matrix_product.compile(model, l, err);
+    }
     SP_TRY(weights_md(model, layer, CPU_ANY, &any, err));
     model->flat[l + 1] = true;
     SP_TRY(cpu_plain_md(model, l + 1, &model->tensors[l + 1], err));
@@ -136,4 +141,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     return cpu_convolution.run(model, l, pass, io, err);
 }
 
-const struct cpu_kind cpu_fully_connected = {compile, run};
+const struct cpu_kind cpu_fully_connected = {.compile = compile, .run = run};

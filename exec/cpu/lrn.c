@@ -48,4 +48,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
                       io->scratch, err);
 }
 
-const struct cpu_kind cpu_lrn = {compile, run};
+const struct cpu_kind cpu_lrn = {.compile = compile, .run = run};

@@ -18,6 +18,39 @@ sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, 
     return cpu_image_md(model, shape, CPU_PLAIN, out, err);
 }
 
+sp_status cpu_convert(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to, const void *source,
+                      void *target, struct sp_error *err)
+{
+    dnnl_primitive_desc_t pd;
+    struct cpu_op op = {0};
+    SP_TRY(cpu_reorder(model->library, from, to, &pd, err));
+    sp_status status = cpu_op_create(model->library, pd, &op, err);
+    if (status == SP_OK) {
+        cpu_op_argument(&op, DNNL_ARG_FROM, from);
+        cpu_op_argument(&op, DNNL_ARG_TO, to);
+        status = cpu_op_run(model->library, &op, (void *[]){(void *)source, target}, NULL, err);
+    }
+    cpu_op_destroy(&op);
+    return status;
+}
+
+sp_status cpu_plain_parameter_md(struct cpu_model *model, int l, enum sp_parameter which, struct cpu_md *out,
+                                 struct sp_error *err)
+{
+    const struct sp_layer *layer = &model->network->layers[l];
+    struct sp_shape in = model->images[layer->inputs[0]];
+    dnnl_dim_t dims[4] = {layer->out.c, in.c, in.h, in.w};
+    int count = model->flat[layer->inputs[0]] ? 2 : 4;
+    if (layer->type == SP_LAYER_CONVOLUTION)
+        dims[2] = dims[3] = layer->settings.kernel;
+    if (which == SP_PARAMETER_BIAS ||
+        (layer->type != SP_LAYER_CONVOLUTION && layer->type != SP_LAYER_FULLY_CONNECTED)) {
+        dims[0] = layer->parameters[which];
+        count = 1;
+    }
+    return cpu_md_make(model->library, dims, count, CPU_PLAIN, out, err);
+}
+
 bool cpu_relu_follows(const struct cpu_model *model, int l)
 {
     const struct sp_network *network = model->network;

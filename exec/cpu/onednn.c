@@ -94,6 +94,15 @@ static dnnl_status_t make_md(struct cpu_library *library, struct cpu_md *out, co
     return status;
 }
 
+static dnnl_status_t make_strided_md(struct cpu_library *library, struct cpu_md *out, const dnnl_dim_t *dims,
+                                     const dnnl_dim_t *strides)
+{
+    dnnl_status_t status = dnnl_memory_desc_create_with_strides(&out->raw, 2, dims, dnnl_f32, strides);
+    if (status == dnnl_success)
+        keep(library, out->raw);
+    return status;
+}
+
 static dnnl_status_t copy_md(struct cpu_library *library, struct cpu_md *out, const_dnnl_memory_desc_t from)
 {
     dnnl_status_t status = dnnl_memory_desc_clone(&out->raw, from);
@@ -130,6 +139,13 @@ static dnnl_status_t make_md(struct cpu_library *library, struct cpu_md *out, co
     return dnnl_memory_desc_init_by_tag(&out->raw, count, dims, dnnl_f32, tag);
 }
 
+static dnnl_status_t make_strided_md(struct cpu_library *library, struct cpu_md *out, const dnnl_dim_t *dims,
+                                     const dnnl_dim_t *strides)
+{
+    (void)library;
+    return dnnl_memory_desc_init_by_strides(&out->raw, 2, dims, dnnl_f32, strides);
+}
+
 static dnnl_status_t copy_md(struct cpu_library *library, struct cpu_md *out, const dnnl_memory_desc_t *from)
 {
     (void)library;
@@ -156,6 +172,11 @@ static bool is_empty(const dnnl_memory_desc_t *md)
 
 #endif
 
+bool cpu_has_512_bits(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
 bool cpu_batch_norm_backward_takes_shift(void)
 {
     return !VERSION_3;
@@ -171,6 +192,15 @@ sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int c
                                                       : dnnl_nChw16c;
     out->set = true;
     TRY(make_md(library, out, dims, count, tag));
+    return SP_OK;
+}
+
+sp_status cpu_md_matrix(struct cpu_library *library, int64_t rows, int64_t columns, int64_t row_stride,
+                        int64_t column_stride, struct cpu_md *out, struct sp_error *err)
+{
+    const dnnl_dims_t dims = {rows, columns}, strides = {row_stride, column_stride}; /* as long as the library reads */
+    out->set = true;
+    TRY(make_strided_md(library, out, dims, strides));
     return SP_OK;
 }
 
@@ -296,6 +326,15 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
 {
     TRY(dnnl_inner_product_backward_weights_primitive_desc_create(
         out, library->engine, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst), hint, library->attributes));
+    return SP_OK;
+}
+
+sp_status cpu_matmul(struct cpu_library *library, const struct cpu_md *a, const struct cpu_md *b,
+                     const struct cpu_md *bias, const struct cpu_md *c, bool relu, dnnl_primitive_desc_t *out,
+                     struct sp_error *err)
+{
+    TRY(dnnl_matmul_primitive_desc_create(out, library->engine, RAW(a), RAW(b), RAW(bias), RAW(c),
+                                          attributes_for(library, relu)));
     return SP_OK;
 }
 
@@ -466,6 +505,15 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
     dnnl_inner_product_desc_t d;
     TRY(dnnl_inner_product_backward_weights_desc_init(&d, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst)));
     return describe(library, &d, hint, out, err);
+}
+
+sp_status cpu_matmul(struct cpu_library *library, const struct cpu_md *a, const struct cpu_md *b,
+                     const struct cpu_md *bias, const struct cpu_md *c, bool relu, dnnl_primitive_desc_t *out,
+                     struct sp_error *err)
+{
+    dnnl_matmul_desc_t d;
+    TRY(dnnl_matmul_desc_init(&d, RAW(a), RAW(b), RAW(bias), RAW(c)));
+    return describe_with(library, &d, NULL, attributes_for(library, relu), out, err);
 }
 
 sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,

@@ -30,11 +30,17 @@ struct cpu_md {
 
 enum cpu_layout { CPU_ANY, CPU_PLAIN, CPU_BLOCKED_8, CPU_BLOCKED_16 }; /* blocked: nChw8c, nChw16c; 4 dimensions only */
 
+/* Whether the library computes with vectors of 512 bits here. */
+bool cpu_has_512_bits(void);
+
 sp_status cpu_library_create(struct cpu_library *library, struct sp_error *err);
 void cpu_library_destroy(struct cpu_library *library);
 
 sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int count, enum cpu_layout layout,
                       struct cpu_md *out, struct sp_error *err);
+/* A matrix whose elements (i, j) lie at i * row_stride + j * column_stride. */
+sp_status cpu_md_matrix(struct cpu_library *library, int64_t rows, int64_t columns, int64_t row_stride,
+                        int64_t column_stride, struct cpu_md *out, struct sp_error *err);
 size_t cpu_md_bytes(const struct cpu_md *md);
 bool cpu_md_same(const struct cpu_md *a, const struct cpu_md *b);
 
@@ -69,6 +75,10 @@ sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_
                                              const struct cpu_md *src, const struct cpu_md *diff_weights,
                                              const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
                                              dnnl_primitive_desc_t *out, struct sp_error *err);
+/* c = a b + bias (1, columns), in that order of the matrices. */
+sp_status cpu_matmul(struct cpu_library *library, const struct cpu_md *a, const struct cpu_md *b,
+                     const struct cpu_md *bias, const struct cpu_md *c, bool relu, dnnl_primitive_desc_t *out,
+                     struct sp_error *err);
 /* `relu`: followed by one; in training it leaves a workspace for the backward pass. */
 sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
                                  float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err);

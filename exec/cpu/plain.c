@@ -61,4 +61,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     return cpu_copy_out(model, &it->output_copy[pass], io->output, io, err);
 }
 
-const struct cpu_kind cpu_plain = {compile, run};
+const struct cpu_kind cpu_plain = {.compile = compile, .run = run};

@@ -69,4 +69,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
                       (void *[]){(void *)io->output_gradient, io->input_gradient[0], io->saved}, io->scratch, err);
 }
 
-const struct cpu_kind cpu_pool = {compile, run};
+const struct cpu_kind cpu_pool = {.compile = compile, .run = run};

@@ -64,4 +64,4 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
                       (void *[]){io->output, (void *)io->output_gradient, io->input_gradient[0]}, io->scratch, err);
 }
 
-const struct cpu_kind cpu_relu = {compile, run};
+const struct cpu_kind cpu_relu = {.compile = compile, .run = run};

@@ -92,7 +92,37 @@ static double alone(struct cpu_model *model, struct cpu_op *op)
     return seconds;
 }
 
-/* The primitives of a step, each in turn. */
+/* Seconds of both passes of a layer that is our own kernel, on warm memory of its own. */
+static double own_alone(struct cpu_model *model, int l)
+{
+    struct sp_error err = {0};
+    struct sp_footprint size = exec_cpu_backend.footprint(model);
+    size_t bytes[] = {size.tensor(size.self, model->network->layers[l].inputs[0], BATCH),
+                      size.tensor(size.self, l + 1, BATCH), size.saved(size.self, l, BATCH)};
+    void *memory[3];
+    double best[2] = {INFINITY, INFINITY};
+    for (int m = 0; m < 3; m++)
+        if (exec_cpu_backend.allocate(NULL, bytes[m], &memory[m], &err) != SP_OK)
+            die(err.text);
+    struct exec_io io = {.batch = BATCH,
+                         .input = {memory[0]},
+                         .output = memory[1],
+                         .saved = memory[2],
+                         .output_gradient = memory[1],
+                         .input_gradient = {memory[0]}};
+    for (int r = 0; r < 14; r++) {
+        double start_s = cpu_now_s();
+        if (model->layers[l].kind->run(model, l, r % 2 == 0 ? SP_PASS_FORWARD : SP_PASS_BACKWARD, &io, &err) != SP_OK)
+            die(err.text);
+        if (r > 1)
+            best[r % 2] = fmin(best[r % 2], cpu_now_s() - start_s);
+    }
+    for (int m = 0; m < 3; m++)
+        exec_cpu_backend.release(NULL, memory[m], bytes[m]);
+    return best[0] + best[1];
+}
+
+/* The primitives of a step, each in turn; max pooling is our own. */
 static double bound(const struct sp_network *network)
 {
     struct sp_error err = {0};
@@ -112,6 +142,7 @@ static double bound(const struct sp_network *network)
         if (!relu_undone && !(relu_done && before->kind == &cpu_add))
             sum += alone(model, &it->backward_data);
         sum += alone(model, &it->backward_weights);
+        sum += it->kind == &cpu_max_pool ? own_alone(model, l) : 0;
     }
     exec_cpu_backend.model_destroy(&self);
     exec_cpu_backend.destroy(&context);
