@@ -68,10 +68,10 @@ __attribute__((noinline)) struct cudasim_op *cudasim_handle_begin(struct cudasim
 {
     if (code == 0)
         code = cudasim_handle_check(handle, invalid);
-    struct cudasim_op *op = cudasim_op_begin(code == 0 ? handle->stream : NULL, bytes, run, invalid);
-    op->inside = __builtin_return_address(0);
     if (code != 0)
-        op->status = code;
+        return cudasim_op_failed(bytes, code);
+    struct cudasim_op *op = cudasim_op_begin(handle->stream, bytes, run, invalid);
+    op->inside = __builtin_return_address(0);
     return op;
 }
 

@@ -122,6 +122,8 @@ struct cudasim_op {
  * error of the library for wrong arguments.
  */
 struct cudasim_op *cudasim_op_begin(cudaStream_t stream, size_t bytes, void (*run)(void *), int invalid);
+/* The same for a call that has failed already, with `status`. */
+struct cudasim_op *cudasim_op_failed(size_t bytes, int status);
 int cudasim_op_end(struct cudasim_op *op);
 /* The operation does nothing after all. */
 int cudasim_op_cancel(struct cudasim_op *op);
@@ -137,6 +139,8 @@ void *cudasim_host_pointer(struct cudasim_op *op, const void *pointer, size_t by
                            const char *what);
 /* A kernel's argument: to anywhere the device may reach. *pointer is replaced. `surely`: it is a pointer. */
 void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, const char *what);
+/* A fault when something that is written is also another argument. */
+void cudasim_no_overlap(struct cudasim_op *op);
 void cudasim_op_fault(struct cudasim_op *op, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The block that holds `pointer`, live or freed; NULL: none. Locked. */

@@ -282,6 +282,18 @@ void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, 
     cudasim_unlock();
 }
 
+void cudasim_no_overlap(struct cudasim_op *op)
+{
+    for (int i = 0; i < op->use_count && op->status == 0; i++)
+        for (int k = 0; k < op->use_count && op->status == 0; k++) {
+            const struct cudasim_use *a = &op->uses[i], *b = &op->uses[k];
+            if (i != k && (a->access & CUDASIM_WRITE) != 0 && a->address < b->address + b->bytes &&
+                b->address < a->address + a->bytes)
+                cudasim_op_fault(op, "an output of %zu bytes overlaps another argument of %zu bytes", a->bytes,
+                                 b->bytes);
+        }
+}
+
 /* ---- the calls ---- */
 
 static bool may_allocate(void)

@@ -66,26 +66,39 @@ void cudasim_op_fault(struct cudasim_op *op, const char *format, ...)
     op->status = cudasim_fault(invalid, "%s", text);
 }
 
+static struct cudasim_op *new_op(size_t bytes)
+{
+    cudasim_hide();
+    struct cudasim_op *op = calloc(1, sizeof *op + bytes);
+    cudasim_show();
+    if (op == NULL)
+        abort();
+    op->call = cudasim_current;
+    op->bytes = bytes;
+    op->argument = op + 1;
+    return op;
+}
+
 /* Not inlined, so that the return address lies in the called function: reports then show its name and line. */
 __attribute__((noinline)) struct cudasim_op *cudasim_op_begin(cudaStream_t stream, size_t bytes, void (*run)(void *),
                                                               int invalid)
 {
-    cudasim_hide();
-    struct cudasim_op *op = calloc(1, sizeof *op + bytes);
-    if (op == NULL)
-        abort();
-    *op = (struct cudasim_op){.call = cudasim_current,
-                              .inside = __builtin_return_address(0),
-                              .stream = stream,
-                              .run = run,
-                              .invalid = invalid,
-                              .fail = cudasim_take_failure(),
-                              .bytes = bytes};
-    op->argument = op + 1;
-    cudasim_show();
+    struct cudasim_op *op = new_op(bytes);
+    op->inside = __builtin_return_address(0);
+    op->stream = stream;
+    op->run = run;
+    op->invalid = invalid;
+    op->fail = cudasim_take_failure();
     cudasim_lock();
     op->status = cudasim_check_stream(stream, invalid);
     cudasim_unlock();
+    return op;
+}
+
+struct cudasim_op *cudasim_op_failed(size_t bytes, int status)
+{
+    struct cudasim_op *op = new_op(bytes);
+    op->status = status;
     return op;
 }
 

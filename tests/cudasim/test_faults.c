@@ -1,35 +1,18 @@
 /*
- * test_faults.c - the stand-in reports what it must: each planted fault runs in a process of its own, which has to
- * end badly and to name the call. Run as `test_faults NAME` to see one report.
- *
- * Races are seen by ThreadSanitizer only, so they are skipped in other builds; the sound programs beside them must end
- * well in all.
+ * test_faults.c - mistakes with memory, streams, events, kernels and graphs are reported, each with the call's name.
  */
 #include "tests/cudasim/cudasim.h"
 #include "tests/cudasim/kernels.h"
+#include "tests/cudasim/planted.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define N     1000
 #define BYTES (N * sizeof(float))
-
-#define TSAN_STATUS 66
-
-#ifdef __SANITIZE_THREAD__
-#define TSAN 1
-#else
-#define TSAN 0
-#endif
 
 /* Two streams on two devices, 0 current. */
 static cudaStream_t stream[2];
@@ -460,21 +443,7 @@ static void sound_graph(void)
 
 /* ---- the list ---- */
 
-enum kind { FAULT, SEGMENT, LEAK, RACE, SOUND };
-
-static const struct planted {
-    const char *name;
-    void (*run)(void);
-    enum kind kind;
-    const char *says[2]; /* what stderr must contain */
-} planted[] = {
-#define PLANT(name, kind, ...)                                                                                         \
-    {                                                                                                                  \
-#name, name, kind,                                                                                             \
-        {                                                                                                              \
-            __VA_ARGS__                                                                                                \
-        }                                                                                                              \
-    }
+static const struct planted planted[] = {
     PLANT(host_reads_device_memory, SEGMENT, "host code reads device memory", "is byte 12 of block"),
     PLANT(host_writes_device_memory, SEGMENT, "host code writes device memory", "4000 bytes, device 0, live"),
     PLANT(memory_of_another_device, FAULT, "cudaMemsetAsync: destination: block", "is on device 1"),
@@ -523,78 +492,9 @@ static const struct planted {
     PLANT(sound_pass, SOUND, NULL),
     PLANT(sound_reuse, SOUND, NULL),
     PLANT(sound_graph, SOUND, NULL),
-#undef PLANT
 };
-
-#define PLANTED (int)(sizeof planted / sizeof *planted)
-
-/* Runs one in a process of its own; its stderr goes to `text`. Returns the status of wait(). */
-static int run_apart(const struct planted *fault, char *text, size_t size)
-{
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        execl("/proc/self/exe", "test_faults", fault->name, (char *)NULL);
-        _exit(97);
-    }
-    close(ends[1]);
-    size_t length = 0;
-    for (ssize_t got; (got = read(ends[0], text + length, size - 1 - length)) > 0;)
-        length += (size_t)got;
-    text[length] = '\0';
-    close(ends[0]);
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static bool ended_as(enum kind kind, int status)
-{
-    switch (kind) {
-    case FAULT:
-    case SEGMENT:
-        return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
-    case LEAK:
-        return WIFEXITED(status) && WEXITSTATUS(status) == 23;
-    case RACE:
-        return WIFEXITED(status) && WEXITSTATUS(status) == TSAN_STATUS;
-    default:
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    }
-}
-
-static void is_reported(void **state)
-{
-    const struct planted *fault = *state;
-    if (fault->kind == RACE && !TSAN)
-        skip();
-    static char text[1 << 16];
-    int status = run_apart(fault, text, sizeof text);
-    for (int i = 0; i < 2; i++)
-        if (fault->says[i] != NULL && strstr(text, fault->says[i]) == NULL)
-            fail_msg("%s: not said: \"%s\"; status %#x, stderr:\n%s", fault->name, fault->says[i], (unsigned)status,
-                     text);
-    if (!ended_as(fault->kind, status))
-        fail_msg("%s: ended with status %#x, stderr:\n%s", fault->name, (unsigned)status, text);
-}
 
 int main(int argc, char **argv)
 {
-    struct CMUnitTest tests[PLANTED];
-    for (int i = 0; i < PLANTED; i++) {
-        if (argc == 2 && strcmp(argv[1], planted[i].name) == 0) {
-            set_up();
-            planted[i].run();
-            if (planted[i].kind == FAULT || planted[i].kind == SEGMENT)
-                fprintf(stderr, "nothing was reported\n");
-            return 0;
-        }
-        tests[i] = (struct CMUnitTest){planted[i].name, is_reported, NULL, NULL, (void *)&planted[i]};
-    }
-    return _cmocka_run_group_tests("cudasim/faults", tests, PLANTED, NULL, NULL);
+    return planted_main(argc, argv, "cudasim/faults", planted, (int)(sizeof planted / sizeof *planted), set_up);
 }
