@@ -15,7 +15,7 @@ LDFLAGS += -L$(ONEDNN)/lib -Wl,-rpath,$(ONEDNN)/lib
 endif
 LIBS := $(LDFLAGS) $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lgomp -lm -lpthread
 
-SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
+SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/report/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
     exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c))
 PROGRAM := $(wildcard common/program/*.c)
 SUITES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c tests/properties/test_*.c)))

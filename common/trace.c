@@ -95,36 +95,48 @@ static void write_quoted(FILE *stream, const char *text)
     putc('"', stream);
 }
 
-static void write_chrome_span(FILE *stream, int lane, const struct sp_span *span)
+static void write_chrome_span(FILE *stream, int process, int lane, const struct sp_span *span)
 {
     const char *payload = has_payload(span) ? sp_payload_names[span->payload] : "";
     fprintf(stream,
-            ",\n{\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"name\":\"%d %s%s%s %" PRId64 "\",\"cat\":\"%s\","
+            ",\n{\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"name\":\"%d %s%s%s %" PRId64 "\",\"cat\":\"%s\","
             "\"ts\":%.6f,\"dur\":%.6f,\"args\":{\"stage\":%d,\"minibatch\":%" PRId64
             ",\"microbatch\":%d,\"version\":%" PRId64 "}}",
-            lane, span->stage, sp_span_kind_names[span->kind], *payload ? " " : "", payload, span->minibatch,
+            process, lane, span->stage, sp_span_kind_names[span->kind], *payload ? " " : "", payload, span->minibatch,
             sp_span_kind_names[span->kind], span->start_s * 1e6, (span->end_s - span->start_s) * 1e6, span->stage,
             span->minibatch, span->microbatch, span->version);
 }
 
-sp_status sp_trace_write_chrome(const struct sp_trace *trace, const char *process_name, const char *path,
+/* A name and a place in the viewer's order, of a process (lane -1) or of a lane. */
+static void write_chrome_names(FILE *stream, int process, int lane, const char *name)
+{
+    const char *what = lane < 0 ? "process" : "thread";
+    int thread = lane < 0 ? 0 : lane, place = lane < 0 ? process : lane;
+    bool is_first = process == 0 && lane < 0;
+    fprintf(stream,
+            "%s{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_name\",\"args\":{\"name\":", is_first ? "" : ",\n",
+            process, thread, what);
+    write_quoted(stream, name);
+    fprintf(stream, "}},\n{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_sort_index\",\"args\":{\"sort_index\":%d}}",
+            process, thread, what, place);
+}
+
+sp_status sp_trace_write_chrome(const struct sp_trace_process *processes, int count, const char *path,
                                 struct sp_error *err)
 {
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
-    FILE *stream = file.stream;
-    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", stream);
-    fputs("{\"ph\":\"M\",\"pid\":0,\"name\":\"process_name\",\"args\":{\"name\":", stream);
-    write_quoted(stream, process_name);
-    fputs("}}", stream);
-    for (int i = 0; i < trace->lane_count; i++) {
-        fprintf(stream, ",\n{\"ph\":\"M\",\"pid\":0,\"tid\":%d,\"name\":\"thread_name\",\"args\":{\"name\":", i);
-        write_quoted(stream, trace->lanes[i].name);
-        fputs("}}", stream);
-        for (int64_t k = 0; k < trace->lanes[i].count; k++)
-            write_chrome_span(stream, i, &trace->lanes[i].spans[k]);
+    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", file.stream);
+    for (int p = 0; p < count; p++) {
+        const struct sp_trace *trace = processes[p].trace;
+        write_chrome_names(file.stream, p, -1, processes[p].name);
+        for (int i = 0; i < trace->lane_count; i++) {
+            write_chrome_names(file.stream, p, i, trace->lanes[i].name);
+            for (int64_t k = 0; k < trace->lanes[i].count; k++)
+                write_chrome_span(file.stream, p, i, &trace->lanes[i].spans[k]);
+        }
     }
-    fputs("\n]}\n", stream);
+    fputs("\n]}\n", file.stream);
     return sp_file_commit(&file, err);
 }
 

@@ -62,9 +62,14 @@ double sp_trace_evaluation_s(const struct sp_trace *trace);
 /* Busy seconds of a device: F, B, U and evaluation. */
 double sp_trace_busy_s(const struct sp_trace *trace, int device);
 
-/* Writes the Chrome trace event format (opens in Perfetto), and a CSV for the plots with the columns
- * lane,name,kind,stage,minibatch,microbatch,version,payload,start_s,end_s. Whole or not at all. */
-sp_status sp_trace_write_chrome(const struct sp_trace *trace, const char *process_name, const char *path,
+/* Writes the Chrome trace event format (opens in Perfetto), each trace as a process of that name; and a CSV for the
+ * plots with the columns lane,name,kind,stage,minibatch,microbatch,version,payload,start_s,end_s. Whole or not at all.
+ */
+struct sp_trace_process {
+    const char *name;
+    const struct sp_trace *trace;
+};
+sp_status sp_trace_write_chrome(const struct sp_trace_process *processes, int count, const char *path,
                                 struct sp_error *err);
 sp_status sp_trace_write_csv(const struct sp_trace *trace, const char *path, struct sp_error *err);
 

@@ -64,13 +64,13 @@ load plots.'/terminal.gp'
 set lmargin at screen 68.0 / width
 set rmargin at screen 1 - 16.0 / width
 set tmargin at screen 1 - 14.0 / height
-set bmargin at screen (foot + 46.0) / height
+set bmargin at screen (foot + 50.0) / height
 set xlabel (against eq 'epoch' ? 'epoch' : 'time since the start, '.(unit == 1 ? 's' : unit == 60 ? 'min' : 'h')). \
     (has_seeds ? ' (bars at the end: 95 % intervals)' : '') offset 0, 0.3
 set ylabel 'test accuracy, %' offset 1.2, 0
 set xrange [0 : x(epochs, latest) + (has_seeds ? run_count + 1 : 0) * 0.012 * x(epochs, latest)]
 set yrange [low:high]
-set key at screen 0.5, screen (foot - 6.0) / height center top vertical maxrows rows Left reverse samplen 2 width 1
+set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 2 width 1
 spread = 0.012 * x(epochs, latest) # so that the bars at the end stand side by side
 plot for [r = 1:run_count] curve(r) using (x($1, $2)):3 with linespoints lw 1.6 pt mark_of[r] ps 0.6 pointinterval every \
         lc rgb color_of[r] title run_name[r], \

@@ -39,14 +39,14 @@ load plots.'/terminal.gp'
 set lmargin at screen 64.0 / width
 set rmargin at screen 1 - 16.0 / width
 set tmargin at screen 1 - 12.0 / height
-set bmargin at screen (foot + 46.0) / height
+set bmargin at screen (foot + 50.0) / height
 set xrange [-3:103]
 set xtics 0, 20, 100
 room = highest - lowest > 0 ? 0.08 * (highest - lowest) : 0.5
 set yrange [lowest - room : highest + room]
 set xlabel 'weights that are stale, %'.(has_interval ? intervals_note : '') offset 0, 0.3
 set ylabel 'accuracy drop, % points' offset 1.2, 0
-set key at screen 0.5, screen (foot - 6.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
+set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
 set arrow from graph 0, first 0 to graph 1, first 0 nohead back lw 1 lc rgb grey
 plot for [s = 1:series_count] rows_of(csv, series_name[s]) using 2:(known(6)) with points pt hollow(mark_of[s]) ps 1.3 lw 1.2 \
         lc rgb color_of[s] notitle, \

@@ -62,7 +62,7 @@ if (has_accuracy) {
 }
 if (fastest > 0) {
     set tmargin at screen 1 - ((panels - 1) * each + 14.0) / height
-    set bmargin at screen (foot + 46.0) / height
+    set bmargin at screen (foot + 50.0) / height
     set xtics format '%g'
     set xlabel 'switched after, % of minibatches'.(has_interval ? intervals_note : '') offset 0, 0.3
     set ylabel 'speedup over one device' offset 1.2, 0

@@ -41,7 +41,7 @@ mean(x) = !finite(x) ? (begun = 0, total = 0.0, NaN) : \
     (at = begun % window + 1, total = total + x - (begun < window ? 0 : ring[at]), ring[at] = x, begun = begun + 1, \
      total / (begun < window ? begun : window))
 
-width = 1.5 * column_width
+width = 1.2 * column_width
 height = 360
 load plots.'/terminal.gp'
 set label 999 heading('loss and accuracy') at screen 0.5, screen 1 - 18.0 / height center font bold(points) textcolor rgb dark noenhanced

@@ -35,7 +35,7 @@ load plots.'/terminal.gp'
 set lmargin at screen 76.0 / width
 set rmargin at screen 1 - 84.0 / width
 set tmargin at screen 1 - 12.0 / height
-set bmargin at screen (foot + 46.0) / height
+set bmargin at screen (foot + 50.0) / height
 set xlabel 'memory of the fullest device, '.(unit == GiB ? 'GiB' : 'MiB') offset 0, 0.3
 set ylabel 'throughput, samples/s' offset 0.4, 0
 set xrange [0 : 1.06 * largest / unit]
@@ -44,9 +44,9 @@ set cbrange [0 : stalest > 0 ? stalest : 1]
 set cblabel 'staleness, updates' textcolor rgb dark offset 0.4, 0
 cb_step = stalest > 6 ? ceil(stalest / 5.0) : 1
 set cbtics cb_step scale 0.4 textcolor rgb dark
-set colorbox user origin screen 1 - 74.0 / width, screen (foot + 46.0) / height size screen 12.0 / width, screen 200.0 / height noborder
+set colorbox user origin screen 1 - 74.0 / width, screen (foot + 50.0) / height size screen 12.0 / width, screen 200.0 / height noborder
 set palette defined (0 '#0072B2', 0.5 '#E4C14B', 1 '#B03A00')
-set key at screen 0.5, screen (foot - 6.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
+set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
 front = "< tail -n +2 '".csv."' | tr -d '\\r' | awk -F, '$10 == 1' | sort -t, -k7,7g"
 of_schedule(s) = sprintf("< tail -n +2 '%s' | tr -d '\\r' | awk -F, -v a=\"%s\" '$2 == a'", csv, line_of(schedules, s))
 plot front using ($7 / unit):6 with fsteps lw 1.2 lc rgb grey notitle, \

@@ -31,7 +31,7 @@ if (!has_predicted && !has_measured) {
 }
 rows = (series_count + 2) / 3
 width = column_width
-foot = 40 + 18 * rows
+foot = 46 + 18 * rows
 height = 264 + foot
 load plots.'/terminal.gp'
 dodge(s) = (s - (series_count + 1) / 2.0) * 0.5 / (series_count > 4 ? series_count : 4)
@@ -54,7 +54,7 @@ plot for [s = 1:series_count] rows_of(csv, series_name[s]) using ($2 + dodge(s))
     for [s = 1:series_count] rows_of(csv, series_name[s]) using ($2 + dodge(s)):(known(3)) \
         with points pt hollow(mark_of[s]) ps 1.1 lw 1.2 lc rgb color_of[s] notitle
 load plots.'/below.gp'
-set key at screen 0.5, screen (foot - 4.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
+set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
 plot NaN notitle, for [s = 1:series_count] keyentry with points pt mark_of[s] ps 0.75 lc rgb color_of[s] title series_name[s]
 set key at screen 0.5, screen 26.0 / height center top horizontal Left reverse samplen 0.5 width 1
 plot NaN notitle, keyentry with points lw 1.2 pt 6 ps 1.1 lc rgb dark title (has_predicted ? 'by analysis' : ''), \

@@ -30,7 +30,7 @@ set yrange [0:106]
 set ytics 0, 20, 100
 set ylabel 'time spent computing, %' offset 1.2, 0
 set bmargin 4.4
-set key at screen 0.5, screen 0.045 center center horizontal reverse Left samplen 1.5 width 1
+set key at screen 0.5, screen 0.045 center center horizontal reverse Left samplen 1 width -3
 set boxwidth bar
 set style fill solid 1 noborder
 color(s) = label[s] eq 'predicted' ? color_predicted : color_measured

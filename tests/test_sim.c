@@ -375,6 +375,35 @@ static void the_driver_reports_deadlock_and_interruption(void **state)
     sp_plan_destroy(&plan);
 }
 
+/* The Chrome trace event format: an event is metadata ("M": process_name, thread_name and their sort indices) or
+ * complete
+ * ("X": with ts and dur, both in microseconds); complete ones of a thread do not overlap, or a viewer would nest them.
+ */
+static void check_chrome_event(const json_t *event, double end_us[2][8])
+{
+    const char *phase = json_string_value(json_object_get(event, "ph"));
+    const char *name = json_string_value(json_object_get(event, "name"));
+    const json_t *pid = json_object_get(event, "pid"), *tid = json_object_get(event, "tid");
+    assert_non_null(phase);
+    assert_non_null(name);
+    assert_true(json_is_integer(pid) && json_is_integer(tid) && json_is_object(json_object_get(event, "args")));
+    if (strcmp(phase, "M") == 0) {
+        bool order = strstr(name, "_sort_index") != NULL;
+        assert_true(strncmp(name, "process_", 8) == 0 || strncmp(name, "thread_", 7) == 0);
+        assert_true(order ? json_is_integer(json_object_get(json_object_get(event, "args"), "sort_index"))
+                          : json_is_string(json_object_get(json_object_get(event, "args"), "name")));
+        return;
+    }
+    assert_string_equal(phase, "X");
+    double from = json_number_value(json_object_get(event, "ts")),
+           length = json_number_value(json_object_get(event, "dur"));
+    double *end = &end_us[json_integer_value(pid)][json_integer_value(tid)];
+    assert_true(json_is_number(json_object_get(event, "ts")) && json_is_number(json_object_get(event, "dur")));
+    assert_true(from >= 0 && length >= 0);
+    assert_true(from >= *end - 2e-6); /* printed to a millionth */
+    *end = from + length;
+}
+
 static void a_chrome_trace_is_json_with_every_span(void **state)
 {
     (void)state;
@@ -388,13 +417,14 @@ static void a_chrome_trace_is_json_with_every_span(void **state)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    assert_int_equal(sp_trace_write_chrome(result.trace, "a \"name\"\n\\", path, &err), SP_OK);
+    const struct sp_trace_process both[] = {{"a \"name\"\n\\", result.trace}, {"measured", result.trace}};
+    assert_int_equal(sp_trace_write_chrome(both, 2, path, &err), SP_OK);
     json_error_t json_error;
     json_t *json = json_load_file(path, 0, &json_error);
     if (json == NULL)
         fail_msg("line %d: %s", json_error.line, json_error.text);
     int64_t spans = 0;
-    double busy_us[8] = {0.0};
+    double busy_us[2][8] = {{0.0}}, end_us[2][8] = {{0.0}};
     for (int l = 0; l < result.trace->lane_count; l++)
         spans += result.trace->lanes[l].count;
     size_t k;
@@ -403,13 +433,16 @@ static void a_chrome_trace_is_json_with_every_span(void **state)
     {
         const char *kind = json_string_value(json_object_get(event, "cat"));
         int64_t lane = json_integer_value(json_object_get(event, "tid"));
+        int64_t process = json_integer_value(json_object_get(event, "pid"));
+        check_chrome_event(event, end_us);
         if (kind && strcmp(kind, "wait") != 0 && lane < 3)
-            busy_us[lane] += json_number_value(json_object_get(event, "dur"));
+            busy_us[process][lane] += json_number_value(json_object_get(event, "dur"));
     }
-    /* every span, a name for every lane and one for the process */
-    assert_int_equal(json_array_size(json_object_get(json, "traceEvents")), spans + result.trace->lane_count + 1);
-    for (int d = 0; d < 3; d++)
-        chain_assert_near(busy_us[d], 8 * 3e3); /* 2 minibatches of 4, F + B = 3 ms */
+    /* of both processes: every span, and a name and a place for every lane and for the process */
+    assert_int_equal(json_array_size(json_object_get(json, "traceEvents")),
+                     2 * (spans + 2 * result.trace->lane_count + 2));
+    for (int d = 0; d < 6; d++)
+        chain_assert_near(busy_us[d / 3][d % 3], 8 * 3e3); /* 2 minibatches of 4, F + B = 3 ms */
     json_decref(json);
     assert_int_equal(sp_trace_write_csv(result.trace, path, &err), SP_OK);
     FILE *file = fopen(path, "r");

@@ -67,14 +67,18 @@ static sp_status write_folder(const char *folder, const struct program_setup *se
                               struct sp_error *err)
 {
     char *simulated = sp_format("%s/predicted", folder), *real = sp_format("%s/measured", folder);
-    char *summary = sp_format("%s/summary.json", folder);
+    char *summary = sp_format("%s/summary.json", folder), *trace = sp_format("%s/trace.json", folder);
+    const struct sp_trace_process both[] = {{"predicted", predicted->trace}, {"measured", measured->trace}};
     sp_status status = program_write_run(simulated, setup, predicted, err);
     if (status == SP_OK)
         status = program_write_run(real, setup, measured, err);
     if (status == SP_OK)
         status = program_write_json(summary, sp_summary_compare_json(&predicted->summary, &measured->summary), err);
+    if (status == SP_OK)
+        status = sp_trace_write_chrome(both, 2, trace, err);
     free(simulated);
     free(real);
+    free(trace);
     free(summary);
     return status;
 }

@@ -175,7 +175,8 @@ static sp_status write_part(enum part part, const char *path, const struct progr
     case PART_TIMELINE:
         return sp_trace_write_csv(result->trace, path, err);
     case PART_TRACE:
-        return sp_trace_write_chrome(result->trace, result->summary.real ? "measured" : "simulated", path, err);
+        return sp_trace_write_chrome(
+            &(struct sp_trace_process){result->summary.real ? "measured" : "predicted", result->trace}, 1, path, err);
     case PART_METRICS:
         return result->summary.real ? write_metrics(path, &result->summary, err) : SP_OK;
     case PART_WAITS:

@@ -1,0 +1,312 @@
+/*
+ * Reports: tables by column name, pages that need nothing but themselves, and the page of a run held against the files
+ * that it is made from.
+ */
+#include "common/alloc.h"
+#include "common/file.h"
+#include "common/report/page.h"
+#include "common/report/table.h"
+#include "common/report/timeline.h"
+
+#include <jansson.h>
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/stalepipe-report-XXXXXX";
+
+static char *write_file(const char *name, const char *text)
+{
+    char *path = sp_format("%s/%s", folder, name);
+    struct sp_error err = {0};
+    assert_int_equal(sp_file_write(path, text, &err), SP_OK);
+    return path;
+}
+
+static char *read_file(const char *name)
+{
+    char *path = sp_format("%s/%s", folder, name), *text;
+    size_t size;
+    struct sp_error err = {0};
+    if (sp_file_read(path, 1 << 26, NULL, &text, &size, &err) != SP_OK)
+        fail_msg("%s", err.text);
+    free(path);
+    return text;
+}
+
+/* Runs build/stalepipe with these words; its exit status. What it says lands in FOLDER/said. */
+static int run_program(const char *words)
+{
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    assert_true(length > 0);
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    char *command = sp_format("%s/../stalepipe %s >%s/said 2>&1", self, words, folder);
+    int status = system(command);
+    free(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int occurrences(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = strstr(text, what); at != NULL; at = strstr(at + 1, what))
+        count++;
+    return count;
+}
+
+static void tables_are_read_by_column_name(void **state)
+{
+    (void)state;
+    char *path =
+        write_file("table.csv", "label,x,note\n\"stale [1,2]\",1.5,\nshort,2\ngpipe,,\"says \"\"no\"\"\"\ntorn,3,");
+    struct sp_table table;
+    struct sp_error err = {0};
+    assert_int_equal(sp_table_read(path, &table, &err), SP_OK);
+    assert_int_equal(table.rows, 2); /* one has two fields, one has no end */
+    int label = sp_table_column(&table, "label"), x = sp_table_column(&table, "x"),
+        note = sp_table_column(&table, "note");
+    assert_string_equal(sp_table_text(&table, 0, label), "stale [1,2]");
+    assert_true(sp_table_number(&table, 0, x) == 1.5);
+    assert_true(isnan(sp_table_number(&table, 1, x)));
+    assert_true(isnan(sp_table_number(&table, 0, label)));
+    assert_string_equal(sp_table_text(&table, 1, note), "says \"no\"");
+    assert_int_equal(sp_table_column(&table, "y"), -1);
+    assert_string_equal(sp_table_text(&table, 0, -1), "");
+    sp_table_fini(&table);
+    free(path);
+}
+
+static void text_is_no_markup(void **state)
+{
+    (void)state;
+    struct sp_page page;
+    sp_page_begin(&page);
+    sp_page_say(&page, "p class='note'", "%s", "<script>a & b</script>");
+    const char *cells[] = {"\"x\"", "!12 %"};
+    sp_page_row(&page, "td", cells, 2);
+    fflush(page.out);
+    assert_string_equal(page.body, "<p class='note'>&lt;script&gt;a &amp; b&lt;/script&gt;</p>\n"
+                                   "<tr><td>&quot;x&quot;</td><td class=\"far\">12 %</td></tr>\n");
+    sp_page_fini(&page);
+}
+
+/* Two figures with the ids that gnuplot gives all of its own: on the page they must differ, and be found. */
+static void figures_do_not_share_ids(void **state)
+{
+    (void)state;
+    char *path =
+        write_file("x.svg", "<?xml version=\"1.0\"?>\n<svg \n width=\"420\" height=\"300\"\n viewBox=\"0 0 420 300\">\n"
+                            "<rect x=\"0\" y=\"0\" width=\"420\" height=\"300\" fill=\"#ffffff\"/>\n"
+                            "<circle id='gpPt5' r='1'/><use xlink:href='#gpPt5' color='rgb( 51,  51,  51)'/>"
+                            "<g clip-path=\"url(#gpClip1)\"/></svg>\n");
+    struct sp_page page;
+    struct sp_error err = {0};
+    sp_page_begin(&page);
+    assert_int_equal(sp_page_figure(&page, path, "one", NULL, &err), SP_OK);
+    assert_int_equal(sp_page_figure(&page, path, "two", NULL, &err), SP_OK);
+    fflush(page.out);
+    for (int f = 0; f < 2; f++) {
+        char *expected = sp_format("<circle id='f%d-gpPt5' r='1'/><use xlink:href='#f%d-gpPt5' color='var(--ink)'/>"
+                                   "<g clip-path=\"url(#f%d-gpClip1)\"/></svg>",
+                                   f, f, f);
+        assert_int_equal(occurrences(page.body, expected), 1);
+        free(expected);
+    }
+    assert_int_equal(occurrences(page.body, "#ffffff"), 0); /* the background is the page's */
+    sp_page_fini(&page);
+    free(path);
+}
+
+#define HEADER "lane,name,kind,stage,minibatch,microbatch,version,payload,start_s,end_s\n"
+
+/* Forward passes of 2, 5 and 3 ms: the median is 3. The second minibatch begins at 10 ms. */
+static void timelines_are_read(void **state)
+{
+    (void)state;
+    char *path = write_file("timeline.csv", HEADER "0,device 0,forward,0,0,0,0,,0,0.002\n"
+                                                   "0,device 0,forward,0,1,0,1,,0.010,0.015\n"
+                                                   "0,device 0,forward,0,2,0,2,,0.020,0.023\n"
+                                                   "0,device 0,evaluate,0,0,0,3,,0.030,0.090\n"
+                                                   "1,link 0 -> 0,transfer,0,0,0,0,activation,0.002,0.004\n");
+    struct sp_timeline timeline;
+    struct sp_error err = {0};
+    assert_int_equal(sp_timeline_read(path, "measured", &timeline, &err), SP_OK);
+    assert_int_equal(timeline.count, 5);
+    assert_int_equal(timeline.device_count, 1);
+    assert_int_equal(timeline.lane_count, 2);
+    assert_int_equal(timeline.minibatches, 3);
+    assert_true(timeline.begins_s[1] == 0.010 && timeline.end_s == 0.023);
+    struct sp_timeline_median median = sp_timeline_median(&timeline, SP_SPAN_FORWARD, 0);
+    assert_int_equal(median.count, 3);
+    assert_true(fabs(median.seconds - 0.003) < 1e-12);
+    assert_true(isnan(sp_timeline_median(&timeline, SP_SPAN_BACKWARD, 0).seconds));
+    sp_timeline_fini(&timeline);
+    free(path);
+    path =
+        write_file("timeline.csv", HEADER "0,device 0,forward,0,0,0,0,,0,0.002\n0,device 0,forward,0,1,0,1,,0.01,x\n");
+    assert_int_equal(sp_timeline_read(path, "measured", &timeline, &err), SP_E_INPUT);
+    assert_non_null(strstr(err.text, "timeline.csv:3:1: "));
+    sp_timeline_fini(&timeline);
+    sp_error_fini(&err);
+    free(path);
+}
+
+/* Every element that is begun is ended, in order; void ones, comments and what is in scripts apart. */
+static void check_nesting(const char *html)
+{
+    static const char *const voids[] = {"meta", "input", "!doctype"};
+    char names[64][24];
+    int depth = 0;
+    for (const char *at = strchr(html, '<'); at != NULL; at = strchr(at + 1, '<')) {
+        bool end = at[1] == '/', is_void = false;
+        const char *name = at + 1 + end, *close = strchr(at, '>');
+        size_t length = strcspn(name, " \n\t/>");
+        assert_non_null(close);
+        assert_true(length > 0 && length < 24);
+        for (size_t v = 0; v < sizeof voids / sizeof *voids; v++)
+            is_void = is_void || (strlen(voids[v]) == length && strncmp(voids[v], name, length) == 0);
+        if (is_void || close[-1] == '/')
+            continue;
+        if (!end) {
+            assert_true(depth < 64);
+            snprintf(names[depth++], sizeof names[0], "%.*s", (int)length, name);
+        } else if (depth == 0 || strlen(names[depth - 1]) != length || strncmp(names[depth - 1], name, length) != 0) {
+            fail_msg("</%.*s> ends <%s>", (int)length, name, depth > 0 ? names[depth - 1] : "nothing");
+        } else {
+            depth--;
+        }
+        if (!end && (strncmp(name, "script", 6) == 0 || strncmp(name, "style", 5) == 0))
+            at = strstr(at, strncmp(name, "script", 6) == 0 ? "</script" : "</style") - 1;
+    }
+    assert_int_equal(depth, 0);
+}
+
+/* Nothing is fetched: no address but the names of XML namespaces, no source, no style sheet elsewhere. */
+static void check_alone(const char *html)
+{
+    assert_int_equal(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
+    assert_int_equal(occurrences(html, " src="), 0);
+    assert_int_equal(occurrences(html, "<link"), 0);
+    assert_int_equal(occurrences(html, "@import"), 0);
+    assert_int_equal(occurrences(html, "url("), occurrences(html, "url(#"));
+}
+
+/* The page's timeline of a short run: every span of timeline.csv with its version and its duration. */
+static void check_timeline(const char *html, const char *csv)
+{
+    const char *from = strstr(html, "<script type=\"application/json\">");
+    assert_non_null(from);
+    from = strchr(from, '>') + 1;
+    json_t *data = json_loadb(from, (size_t)(strstr(from, "</script>") - from), 0, NULL);
+    assert_non_null(data);
+    json_t *side = json_array_get(json_object_get(json_array_get(json_object_get(data, "windows"), 0), "sides"), 0);
+    json_t *spans = json_object_get(side, "spans");
+    struct sp_table table;
+    struct sp_error err = {0};
+    assert_int_equal(sp_table_read(csv, &table, &err), SP_OK);
+    assert_int_equal(json_array_size(spans), 9 * table.rows);
+    int version = sp_table_column(&table, "version"), start = sp_table_column(&table, "start_s");
+    for (int r = 0; r < table.rows; r++) {
+        double length = 1e6 * (sp_table_number(&table, r, start + 1) - sp_table_number(&table, r, start));
+        assert_true(json_number_value(json_array_get(spans, 9 * (size_t)r + 5)) == sp_table_number(&table, r, version));
+        assert_true(fabs(json_number_value(json_array_get(spans, 9 * (size_t)r + 8)) - length) < 0.001);
+    }
+    sp_table_fini(&table);
+    json_decref(data);
+}
+
+static const char experiment[] = "name: page\nnetwork: lenet5\ndata: {set: mnist}\n"
+                                 "pipeline: {cuts: [1, 2], schedule: stale}\n"
+                                 "devices: {backend: ref, count: 3}\nsim: {minibatches: 24}\n";
+
+/* Three devices: stage 0 is 2 * (3 - 1) = 4 updates stale. Weights of LeNet-5's first two convolutions by the paper's
+ * share: (6 * 25 + 6 + 16 * 6 * 25 + 16) / 61706 = 4.17 %. */
+static void the_page_of_a_run_needs_nothing_else(void **state)
+{
+    (void)state;
+    free(write_file("page.yaml", experiment));
+    char *words = sp_format("sim %s/page.yaml -o %s/run", folder, folder), *said = NULL;
+    if (run_program(words) != 0)
+        fail_msg("%s: %s", words, said = read_file("said"));
+    free(words);
+    words = sp_format("report %s/run", folder);
+    if (run_program(words) != 0)
+        fail_msg("%s: %s", words, said = read_file("said"));
+    free(words);
+    free(said);
+    char *html = read_file("run/report.html"), *csv = sp_format("%s/run/timeline.csv", folder);
+    check_alone(html);
+    check_nesting(html);
+    check_timeline(html, csv);
+    assert_int_equal(occurrences(html, "<h1>page: predicted</h1>"), 1);
+    assert_int_equal(occurrences(html, "the weights of stage 0, the stalest, are 4 updates old"), 1);
+    assert_int_equal(occurrences(html, "4.17 % of all weights are stale"), 1);
+    assert_int_equal(occurrences(html, "<figure"), 3); /* utilization, memory, staleness */
+    free(html);
+    free(csv);
+    char *staleness = read_file("run/figures/staleness.csv");
+    assert_non_null(strstr(staleness, "forward pass,0,4,\nforward pass,1,2,\nforward pass,2,0,\n"));
+    free(staleness);
+}
+
+/* A damaged file of the run: one line with its place, exit status 2, no page. */
+static void a_damaged_run_is_told(void **state)
+{
+    (void)state;
+    char *words = sp_format("report %s/run", folder);
+    char *page = sp_format("%s/run/report.html", folder);
+    unlink(page);
+    free(write_file("run/timeline.csv", HEADER "0,device 0,forward,0,0,0,0,,0\n0,device 0,sideways,0,0,0,0,,0,1\n"));
+    assert_int_equal(run_program(words), 2);
+    char *said = read_file("said");
+    assert_non_null(strstr(said, "run/timeline.csv:3:1: "));
+    assert_int_equal(occurrences(said, "\n"), 1);
+    assert_int_not_equal(access(page, F_OK), 0);
+    free(said);
+    free(write_file("run/summary.json", "{\"name\": \"page\",\n"));
+    assert_int_equal(run_program(words), 2);
+    said = read_file("said");
+    assert_non_null(strstr(said, "run/summary.json:"));
+    free(said);
+    free(words);
+    free(page);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char *command = sp_format("rm -r %s", folder);
+    int status = system(command);
+    free(command);
+    return status;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_read_by_column_name),
+        cmocka_unit_test(text_is_no_markup),
+        cmocka_unit_test(figures_do_not_share_ids),
+        cmocka_unit_test(timelines_are_read),
+        cmocka_unit_test(the_page_of_a_run_needs_nothing_else),
+        cmocka_unit_test(a_damaged_run_is_told),
+    };
+    return cmocka_run_group_tests_name("report", tests, make_folder, remove_folder);
+}
