@@ -2,7 +2,7 @@
  * profile_file.h - a cost file: what `stalepipe profile` measured of a network on a machine.
  *
  * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: medians over rounds of
- * the mean of each round's middle half; `spread` is the median deviation from that, relative.
+ * the median of each; `spread` is the rounds' median deviation from that, relative.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
@@ -49,10 +49,12 @@ struct sim_profile {
     double load;  /* cores that other programs used, in the worst of the measurements that were kept */
     char *network;
     /* stage */
-    double update_s, update_parameter_s;               /* of an optimiser step, and for each parameter */
-    double handover_s, handover_awake_s;               /* from one device to another that sleeps, or still looks */
-    double load_sample_s;                              /* one sample prepared by a loader's thread */
-    double in_flight[SIM_CLASS_COUNT];                 /* times as long where several microbatches are in flight */
+    double update_s, update_parameter_s; /* of an optimiser step, and for each parameter */
+    double handover_s, handover_awake_s; /* from one device to another that sleeps, or still looks */
+    double restart_s, received_byte_s;   /* what a stage takes longer after that, and for each byte it gets */
+    double load_sample_s;                /* one sample prepared by a loader's thread */
+    double in_flight[SIM_CLASS_COUNT];   /* times as long where several microbatches are in flight */
+    double mean[SIM_CLASS_COUNT];        /* over the median: the machine's moments of weakness */
     double slowdown[SIM_CLASS_COUNT][SIM_CLASS_COUNT]; /* relative excess of a class beside another device's */
     /* relative deviations: of one instruction, and of a whole run */
     double noise_forward, noise_backward, noise_update, noise_run;

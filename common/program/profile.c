@@ -3,7 +3,8 @@
  *
  * Rounds, each of them all of this, so that the machine's drift meets everything alike: the uncut network at five
  * minibatch sizes, with every layer timed in the trace; then what stages and devices add (profile_stages.c). A round's
- * value of a pass is the mean of the middle half of its repeats; the file has the median of the rounds.
+ * value of a pass is the median of its repeats; the file has the median of the rounds, and by how much means are
+ * larger.
  */
 #include "common/program/profile.h"
 #include "common/alloc.h"
@@ -50,8 +51,8 @@ static void take_steps(struct size_samples *size, const struct program_result *r
         if (span->kind == SP_SPAN_UPDATE)
             samples_add(&size->step.now, step_s);
     }
-    samples_add(&size->input.rounds, fmax(0, samples_middle_mean(&size->input.now)));
-    samples_add(&size->step.rounds, samples_middle_mean(&size->step.now));
+    samples_add(&size->input.rounds, fmax(0, samples_median(&size->input.now)));
+    samples_add(&size->step.rounds, samples_median(&size->step.now));
     samples_clear(&size->input.now);
     samples_clear(&size->step.now);
 }
@@ -65,7 +66,7 @@ static sp_status measure_size(struct profiling *p, struct size_samples *size, st
                                   .evaluate = true};
     struct program_result result = {0};
     SP_TRY(profile_run(p, &trial, &result, err));
-    profile_take_layers(p, result.layers, size->passes);
+    profile_take_layers(result.layers, size->passes);
     profile_end_trial(p, size->passes);
     take_steps(size, &result);
     program_result_fini(&result);
@@ -170,6 +171,8 @@ static void fill(struct profiling *p, struct profile_stages *stages)
         samples_add(&rounds, samples_deviation(&p->sizes[s].step.rounds));
     profile->noise_run = samples_median(&rounds);
     samples_fini(&rounds);
+    for (int c = 0; c < SIM_CLASS_COUNT; c++)
+        profile->mean[c] = p->median_s[c] > 0 ? fmax(1, p->mean_s[c] / p->median_s[c]) : 1;
     profile_stages_finish(p, stages);
     profile->load_sample_s = measure_loading(p->setup);
     fill_layers(p);
@@ -191,8 +194,8 @@ static void print_profile(const struct profiling *p, const char *path)
            p->sizes[0].batch, 1e3 * forward, 1e3 * backward,
            1e3 * (profile->update_s + profile->update_parameter_s * (double)p->setup->network->parameter_count),
            100 * spread / (forward + backward));
-    printf("  a message takes %.1f us to a device that sleeps, %.1f us else; a sample %.2f us to load\n",
-           1e6 * profile->handover_s, 1e6 * profile->handover_awake_s, 1e6 * profile->load_sample_s);
+    printf("  a message takes %.1f us to a device that sleeps, which then loses %.1f us; a sample %.2f us to load\n",
+           1e6 * profile->handover_s, 1e6 * profile->restart_s, 1e6 * profile->load_sample_s);
     printf("  beside a device that computes convolutions: convolutions +%.0f %%, elementwise layers +%.0f %%\n",
            100 * profile->slowdown[SIM_CLASS_CONVOLUTION][SIM_CLASS_CONVOLUTION],
            100 * profile->slowdown[SIM_CLASS_ELEMENTWISE][SIM_CLASS_CONVOLUTION]);

@@ -16,10 +16,10 @@ struct samples {
 };
 void samples_add(struct samples *samples, double value);
 void samples_clear(struct samples *samples);
-double samples_median(struct samples *samples);      /* 0: none */
-double samples_middle_mean(struct samples *samples); /* the mean of the middle half; 0: none */
-double samples_spread(struct samples *samples);      /* median distance from the median, relative */
-double samples_deviation(struct samples *samples);   /* a normal distribution's, from that */
+double samples_median(struct samples *samples);    /* 0: none */
+double samples_mean(struct samples *samples);      /* without what took thrice the median: interrupted; 0: none */
+double samples_spread(struct samples *samples);    /* median distance from the median, relative */
+double samples_deviation(struct samples *samples); /* a normal distribution's, from that */
 void samples_fini(struct samples *samples);
 
 /* One pass of a layer at one size: this trial's repeats, and each round's value. */
@@ -43,8 +43,9 @@ struct profiling {
     int rounds, round, trials, trial; /* so far, for the progress shown */
     int size_count;
     struct size_samples sizes[PROFILE_SIZES];
-    double patience_s;                  /* left to wait for other programs */
-    struct samples arithmetic, copying; /* probes */
+    double patience_s;                                         /* left to wait for other programs */
+    double mean_s[SIM_CLASS_COUNT], median_s[SIM_CLASS_COUNT]; /* sums over all passes of all trials */
+    struct samples arithmetic, copying;                        /* probes */
 };
 
 /* A training of a few minibatches. */
@@ -70,9 +71,9 @@ sp_status profile_run(struct profiling *p, const struct profile_trial *trial, st
 int profile_minibatches(double step_s);
 
 /* Takes a trial's trace of layers into `now` of every pass; fills no round. */
-void profile_take_layers(const struct profiling *p, const struct sp_trace *layers, struct pass_samples *passes);
-/* Ends the trial for these passes: the mean of the middle half becomes a round's value. */
-void profile_end_trial(const struct profiling *p, struct pass_samples *passes);
+void profile_take_layers(const struct sp_trace *layers, struct pass_samples *passes);
+/* Ends the trial for these passes: the median becomes a round's value. */
+void profile_end_trial(struct profiling *p, struct pass_samples *passes);
 
 /* What devices and stages add to layers (profile_stages.c): in_flight, update, noise of instructions; contention and
  * handing over. Each call is one more round. */
@@ -81,7 +82,9 @@ struct profile_stages {
     struct samples forward, backward, update;  /* relative deviations of stages' instructions */
     double *parameters, *updates_s;            /* stages' updates, for a line */
     int update_count;
-    struct samples asleep, awake; /* messages */
+    struct samples asleep, awake;    /* messages */
+    double *message_bytes, *after_s; /* what receivers take longer than one device would, for a line */
+    int after_count;
     struct sim_overlaps *overlaps;
 };
 struct profile_stages *profile_stages_create(void);

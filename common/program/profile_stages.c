@@ -11,12 +11,16 @@
 #include "sim/overlap.h"
 
 #include <gsl/gsl_fit.h>
+#include <gsl/gsl_statistics.h>
 
 #include <math.h>
 #include <stdlib.h>
 
 /* A receiver that waited longer than this slept. */
 static const double SLEPT = 40e-6;
+
+/* What looks like a longer restart is the noise of long stages. */
+static const double LONGEST_RESTART_S = 1e-3;
 
 struct profile_stages *profile_stages_create(void)
 {
@@ -39,6 +43,8 @@ void profile_stages_destroy(struct profile_stages **stages)
     samples_fini(&s->awake);
     free(s->parameters);
     free(s->updates_s);
+    free(s->message_bytes);
+    free(s->after_s);
     sim_overlaps_fini(s->overlaps);
     free(s->overlaps);
     free(s);
@@ -85,7 +91,7 @@ static void take_stages(struct profile_stages *stages, const struct sp_plan *pla
         *(double *)sp_grow((void **)&stages->parameters, stages->update_count, sizeof(double)) =
             (double)plan->stages[i].parameters;
         *(double *)sp_grow((void **)&stages->updates_s, stages->update_count, sizeof(double)) =
-            samples_middle_mean(&by_kind[SP_SPAN_UPDATE]);
+            samples_median(&by_kind[SP_SPAN_UPDATE]);
         stages->update_count++;
         for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
             samples_fini(&by_kind[k]);
@@ -102,7 +108,7 @@ static void take_in_flight(const struct profiling *p, struct profile_stages *sta
             for (int pass = 0; pass < SP_PASS_EVALUATE; pass++) {
                 struct samples *alone = &p->sizes[0].passes[l * SP_PASS_COUNT + pass].rounds;
                 enum sim_class kind = sim_class_of(p->setup->network->layers[l].type);
-                cut[kind] += samples_middle_mean(&passes[l * SP_PASS_COUNT + pass].now);
+                cut[kind] += samples_median(&passes[l * SP_PASS_COUNT + pass].now);
                 uncut[kind] += alone->values[alone->count - 1];
             }
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
@@ -144,7 +150,7 @@ static sp_status round_of_stages(struct profiling *p, struct profile_stages *sta
     if (status == SP_OK)
         status = profile_run(p, &trial, &result, err);
     if (status == SP_OK) {
-        profile_take_layers(p, result.layers, passes);
+        profile_take_layers(result.layers, passes);
         take_in_flight(p, stages, plan, passes);
         take_stages(stages, plan, result.trace);
     }
@@ -203,6 +209,42 @@ static void take_messages(struct profile_stages *stages, const struct sp_trace *
     }
 }
 
+/* The seconds that layers of one round take in the uncut network. */
+static double uncut_s(const struct profiling *p, const struct sp_stage *stage, enum sp_pass pass)
+{
+    double sum = 0;
+    for (int l = stage->first_layer; l < stage->layer_end; l++) {
+        struct samples *rounds = &p->sizes[0].passes[l * SP_PASS_COUNT + pass].rounds;
+        sum += rounds->values[rounds->count - 1];
+    }
+    return sum;
+}
+
+/* F of the second stage and B of the first follow a message. Where only one device works at a time, what they take
+ * longer than in the uncut network comes from that. */
+static void take_receivers(const struct profiling *p, struct profile_stages *stages, const struct sp_plan *plan,
+                           const struct sp_trace *trace, int turn)
+{
+    for (int d = 0; d < 2; d++) {
+        struct samples seconds = {0};
+        double bytes = 0;
+        for (int64_t s = 0; s < trace->lanes[d].count; s++) {
+            const struct sp_span *span = &trace->lanes[d].spans[s];
+            bool alone = span->minibatch / turn % 2 == 1 && span->minibatch % turn >= PROFILE_WARM;
+            if (alone && span->kind == (d == 0 ? SP_SPAN_BACKWARD : SP_SPAN_FORWARD))
+                samples_add(&seconds, span->end_s - span->start_s);
+        }
+        for (int t = 0; t < plan->stages[0].output_count; t++)
+            bytes +=
+                4.0 * plan->batch * (double)sp_shape_elements(p->setup->network->shapes[plan->stages[0].outputs[t]]);
+        *(double *)sp_grow((void **)&stages->message_bytes, stages->after_count, sizeof(double)) = bytes;
+        *(double *)sp_grow((void **)&stages->after_s, stages->after_count, sizeof(double)) =
+            samples_median(&seconds) - uncut_s(p, &plan->stages[d], d == 0 ? SP_PASS_BACKWARD : SP_PASS_FORWARD);
+        stages->after_count++;
+        samples_fini(&seconds);
+    }
+}
+
 static sp_status round_of_devices(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
 {
     int cut = cut_at(p, p->round % 2 == 0 ? 0.5 : 0.3, 1), counts[2], minibatches;
@@ -215,12 +257,20 @@ static sp_status round_of_devices(struct profiling *p, struct profile_stages *st
                                   .cuts = &cut,
                                   .cut_count = 1,
                                   .alternate = true};
-    SP_TRY(profile_run(p, &trial, &result, err));
+    struct sp_plan *plan;
+    SP_TRY(plan_of(p, &trial, &plan, err));
+    sp_status status = profile_run(p, &trial, &result, err);
+    if (status != SP_OK) {
+        sp_plan_destroy(&plan);
+        return status;
+    }
     struct sim_activity *activities[2];
     for (int d = 0; d < 2; d++) {
         activities[d] = activities_of(p, &result, d, &counts[d]);
         take_messages(stages, result.trace, d);
     }
+    take_receivers(p, stages, plan, result.trace, minibatches + PROFILE_WARM);
+    sp_plan_destroy(&plan);
     for (int d = 0; d < 2; d++)
         sim_overlaps_add(stages->overlaps, activities[d], counts[d], activities[1 - d], counts[1 - d]);
     sim_overlaps_close_run(stages->overlaps, 2 * p->layers + 2);
@@ -238,19 +288,23 @@ sp_status profile_stages_round(struct profiling *p, struct profile_stages *stage
     return p->profile->cores >= 2 * p->profile->threads ? round_of_devices(p, stages, err) : SP_OK;
 }
 
-/* A line through all updates, with neither end below zero. */
-static void fit_updates(const struct profile_stages *stages, struct sim_profile *profile)
+/* A line y = constant + slope x with neither below zero. */
+static void fit_line(const double *x, const double *y, int count, double *constant, double *slope)
 {
-    double constant = 0, slope = 0, c00, c01, c11, residual;
-    size_t n = (size_t)stages->update_count;
+    double c00, c01, c11, residual;
+    size_t n = (size_t)count;
+    *constant = *slope = 0;
     if (n > 1)
-        gsl_fit_linear(stages->parameters, 1, stages->updates_s, 1, n, &constant, &slope, &c00, &c01, &c11, &residual);
-    if (n > 0 && (n == 1 || constant < 0 || !isfinite(slope))) {
-        constant = 0;
-        gsl_fit_mul(stages->parameters, 1, stages->updates_s, 1, n, &slope, &c11, &residual);
+        gsl_fit_linear(x, 1, y, 1, n, constant, slope, &c00, &c01, &c11, &residual);
+    if (n > 0 && (n == 1 || *constant < 0 || !isfinite(*slope))) {
+        *constant = 0;
+        gsl_fit_mul(x, 1, y, 1, n, slope, &c11, &residual);
+    } else if (n > 0 && *slope < 0) {
+        *slope = 0;
+        *constant = gsl_stats_mean(y, 1, n);
     }
-    profile->update_s = fmax(0, constant);
-    profile->update_parameter_s = fmax(0, slope);
+    *constant = fmax(0, *constant);
+    *slope = fmax(0, *slope);
 }
 
 void profile_stages_finish(struct profiling *p, struct profile_stages *stages)
@@ -258,7 +312,12 @@ void profile_stages_finish(struct profiling *p, struct profile_stages *stages)
     struct sim_profile *profile = p->profile;
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
         profile->in_flight[c] = stages->in_flight[c].count > 0 ? fmax(1, samples_median(&stages->in_flight[c])) : 1;
-    fit_updates(stages, profile);
+    fit_line(stages->parameters, stages->updates_s, stages->update_count, &profile->update_s,
+             &profile->update_parameter_s);
+    fit_line(stages->message_bytes, stages->after_s, stages->after_count, &profile->restart_s,
+             &profile->received_byte_s);
+    profile->restart_s = fmin(profile->restart_s, LONGEST_RESTART_S);
+    profile->received_byte_s = fmin(profile->received_byte_s, 4 / profile->bytes_per_s);
     profile->noise_forward = samples_median(&stages->forward);
     profile->noise_backward = samples_median(&stages->backward);
     profile->noise_update = samples_median(&stages->update);

@@ -18,6 +18,7 @@ enum { EVALUATIONS = 4, ATTEMPTS = 3, LEAST = 4, MOST = 24 };
 
 /* Other programs that keep more than this of a core busy disturb. */
 static const double DISTURBED = 0.1;
+static const double INTERRUPTED = 3;
 
 void samples_add(struct samples *samples, double value)
 {
@@ -44,13 +45,16 @@ double samples_median(struct samples *samples)
     return gsl_stats_median_from_sorted_data(samples->values, 1, (size_t)samples->count);
 }
 
-double samples_middle_mean(struct samples *samples)
+double samples_mean(struct samples *samples)
 {
-    if (samples->count == 0)
-        return 0;
-    gsl_sort(samples->values, 1, (size_t)samples->count);
-    size_t from = (size_t)samples->count / 4, end = (size_t)samples->count - from;
-    return gsl_stats_mean(samples->values + from, 1, end - from);
+    double middle = samples_median(samples), sum = 0;
+    int count = 0;
+    for (int s = 0; s < samples->count; s++)
+        if (samples->values[s] <= INTERRUPTED * middle) {
+            sum += samples->values[s];
+            count++;
+        }
+    return count > 0 ? sum / count : 0;
 }
 
 double samples_spread(struct samples *samples)
@@ -184,9 +188,8 @@ sp_status profile_run(struct profiling *p, const struct profile_trial *trial, st
     return SP_OK;
 }
 
-void profile_take_layers(const struct profiling *p, const struct sp_trace *layers, struct pass_samples *passes)
+void profile_take_layers(const struct sp_trace *layers, struct pass_samples *passes)
 {
-    (void)p;
     for (int d = 0; d < layers->device_count; d++)
         for (int64_t s = 0; s < layers->lanes[d].count; s++) {
             const struct sp_span *span = &layers->lanes[d].spans[s];
@@ -199,10 +202,14 @@ void profile_take_layers(const struct profiling *p, const struct sp_trace *layer
         }
 }
 
-void profile_end_trial(const struct profiling *p, struct pass_samples *passes)
+void profile_end_trial(struct profiling *p, struct pass_samples *passes)
 {
     for (int k = 0; k < p->layers * SP_PASS_COUNT; k++) {
-        samples_add(&passes[k].rounds, samples_middle_mean(&passes[k].now));
+        enum sim_class kind = sim_class_of(p->setup->network->layers[k / SP_PASS_COUNT].type);
+        double middle = samples_median(&passes[k].now);
+        p->median_s[kind] += middle;
+        p->mean_s[kind] += samples_mean(&passes[k].now);
+        samples_add(&passes[k].rounds, middle);
         samples_clear(&passes[k].now);
     }
 }

@@ -175,6 +175,18 @@ static double loading_s(const struct pricing *p, int batch)
     return crowded ? p->profile->load_sample_s * batch / p->plan->device_count : 0;
 }
 
+/* Tensors that another device made are in that core's caches. */
+static double receiving_s(const struct pricing *p, int stage, enum sp_payload payload, int batch)
+{
+    double bytes = 0;
+    for (int c = 0; c < p->plan->channel_count; c++) {
+        const struct sp_channel *channel = &p->plan->channels[c];
+        if (channel->to_stage == stage && channel->payload == payload && !channel->evaluate)
+            bytes += (double)channel->bytes * batch / p->plan->batch;
+    }
+    return bytes * p->profile->received_byte_s;
+}
+
 static void mix(const struct pricing *p, int phase, int stage, enum sim_work work, const double *seconds)
 {
     double sum = 0, *row = p->cost->contention.mix + sim_cost_row(p->cost, phase, stage, work) * SIM_CLASS_COUNT;
@@ -193,16 +205,18 @@ static sp_status price_stage(const struct pricing *p, int phase, int i, struct s
     for (int l = stage->first_layer; l < stage->layer_end; l++) {
         struct times times = {0};
         enum sim_class kind = sim_class_of(p->plan->network->layers[l].type);
-        double longer = p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1;
+        double longer = p->profile->mean[kind] * (p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1);
         SP_TRY(layer_times(p, l, batch, &times, err));
         forward[kind] += longer * times.forward_s;
         backward[kind] += longer * times.backward_s;
-        cost->evaluate_s += times.evaluate_s;
+        cost->evaluate_s += p->profile->mean[kind] * times.evaluate_s;
     }
     if (stage->first_layer == 0) {
         forward[SIM_CLASS_ELEMENTWISE] += input_s(p->profile, batch) + loading_s(p, batch);
         cost->evaluate_s += input_s(p->profile, batch);
     }
+    forward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_ACTIVATION, batch);
+    backward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_GRADIENT, batch);
     for (int c = 0; c < SIM_CLASS_COUNT; c++) {
         cost->forward_s += forward[c];
         cost->backward_s += backward[c];
@@ -226,7 +240,7 @@ static void price_messages(const struct pricing *p)
 {
     for (int c = 0; c < p->plan->channel_count; c++) {
         const struct sp_channel *channel = &p->plan->channels[c];
-        p->cost->channels[c].latency_s = p->profile->handover_s;
+        p->cost->channels[c].latency_s = p->profile->handover_s + p->profile->restart_s;
         if (channel->payload == SP_PAYLOAD_WEIGHTS)
             p->cost->channels[c].busy_s = 2 * (double)channel->bytes / p->profile->bytes_per_s;
     }
