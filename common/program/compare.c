@@ -18,6 +18,34 @@ static void print_row(const char *what, const char *unit, double scale, double p
         printf("%10s   %s\n", measured == predicted ? "equal" : "-", unit);
 }
 
+/* Mean milliseconds of a stage's instructions of one kind, of those that the trace kept; NAN: none. */
+static double mean_ms(const struct sp_trace *trace, int stage, enum sp_span_kind kind)
+{
+    double sum = 0;
+    int64_t count = 0;
+    for (int d = 0; d < trace->device_count; d++)
+        for (int64_t s = 0; s < trace->lanes[d].count; s++) {
+            const struct sp_span *span = &trace->lanes[d].spans[s];
+            if (span->stage != stage || span->kind != kind)
+                continue;
+            sum += span->end_s - span->start_s;
+            count++;
+        }
+    return count > 0 ? 1e3 * sum / (double)count : NAN;
+}
+
+/* Where a prediction of time is off: by stage and kind of instruction. */
+static void print_stages(const struct program_result *predicted, const struct program_result *measured)
+{
+    static const enum sp_span_kind kinds[] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE};
+    char row[64];
+    for (int i = 0; i < measured->summary.stage_count; i++)
+        for (int k = 0; k < 3; k++) {
+            snprintf(row, sizeof row, "%s, stage %d", sp_span_kind_names[kinds[k]], i);
+            print_row(row, "ms", 1, mean_ms(predicted->trace, i, kinds[k]), mean_ms(measured->trace, i, kinds[k]));
+        }
+}
+
 static double total_bytes(const struct sp_summary *summary, int kind)
 {
     double sum = 0;
@@ -26,8 +54,9 @@ static double total_bytes(const struct sp_summary *summary, int kind)
     return sum;
 }
 
-static void print_table(const struct sp_summary *predicted, const struct sp_summary *measured)
+static void print_table(const struct program_result *simulated, const struct program_result *real)
 {
+    const struct sp_summary *predicted = &simulated->summary, *measured = &real->summary;
     const double MiB = 1.0 / (1 << 20);
     char row[64];
     printf("%s: %s, %lld minibatches of %d on %d devices\n\n", measured->name, measured->schedule,
@@ -41,6 +70,7 @@ static void print_table(const struct sp_summary *predicted, const struct sp_summ
         snprintf(row, sizeof row, "utilization, device %d", d);
         print_row(row, "%", 100, predicted->devices[d].utilization, measured->devices[d].utilization);
     }
+    print_stages(simulated, real);
     print_row("memory", "MiB", MiB, total_bytes(predicted, -1), total_bytes(measured, -1));
     for (int k = 0; k < SP_MEMORY_KIND_COUNT; k++) {
         snprintf(row, sizeof row, "  %s", sp_memory_kind_names[k]);
@@ -102,7 +132,7 @@ sp_status program_compare(const struct program *program, struct sp_error *err)
     if (status == SP_OK && program->json)
         program_print_json(sp_summary_compare_json(&predicted.summary, &measured.summary));
     else if (status == SP_OK)
-        print_table(&predicted.summary, &measured.summary);
+        print_table(&predicted, &measured);
     program_result_fini(&predicted);
     program_result_fini(&measured);
     program_setup_fini(&setup);
