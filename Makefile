@@ -113,20 +113,24 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory check-only
 check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe)
-	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; exit $$status
+	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; \
+	[ -n "$(SAN)" ] || STALEPIPE=$B/stalepipe tests/bench/predictions --short || status=1; exit $$status
 .PHONY: check-only
 
 # The main job: one schedule, simulated and really run, on real data; predicted beside measured, with pictures.
 demo: deps
 	@$(MAKE) --no-print-directory demo-only
 demo-only: $B/stalepipe
-	$B/stalepipe compare experiments/quickstart.yaml
+	@mkdir -p runs
+	$B/stalepipe profile --quick experiments/quickstart.yaml -o runs/quickstart.profile.yaml
+	$B/stalepipe compare experiments/quickstart.yaml --set cost.model=profile --set cost.file=runs/quickstart.profile.yaml
 	$B/stalepipe report runs/quickstart
 .PHONY: demo-only
 
 bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
 	@tests/bench/step_pairs
+	@tests/bench/predictions
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -46,6 +46,7 @@ static void print_help(FILE *out)
           "  -q, -v              less, more on stderr\n"
           "  --resume            train: continue from the newest checkpoint in the run's folder\n"
           "  --baseline          train: also train sequentially on one device, for the speedup\n"
+          "  --quick             profile: one round, without waiting for the machine to be quiet\n"
           "  --sim, --real       sweep: which engine, or both (default --sim)\n"
           "  --dry-run           sweep: list the points and how long they are predicted to train, run nothing\n"
           "  --retry             sweep: run points again that failed\n"
@@ -125,6 +126,8 @@ static sp_status parse_option(struct program *program, int argc, char **argv, in
         program->dry_run = true;
     } else if (strcmp(word, "--retry") == 0) {
         program->retry = true;
+    } else if (strcmp(word, "--quick") == 0) {
+        program->quick = true;
     } else if (strcmp(word, "-o") == 0) {
         return take_value(argc, argv, at, &program->out, err);
     } else if (strcmp(word, "--from") == 0) {
@@ -174,6 +177,7 @@ static sp_status check_options(const struct program *program, struct sp_error *e
                 {"sweep", "--real", program->real},
                 {"sweep", "--dry-run", program->dry_run},
                 {"sweep", "--retry", program->retry},
+                {"profile", "--quick", program->quick},
                 {"data", "--from", program->from != NULL},
                 {"schedule", "--format", program->format != NULL},
                 {"schedule", "--minibatches", program->minibatches > 0}};

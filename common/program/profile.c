@@ -76,13 +76,13 @@ static sp_status measure_size(struct profiling *p, struct size_samples *size, st
 static sp_status measure(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
 {
     double start_s = now_s();
-    p->rounds = ROUNDS;
+    p->rounds = p->program->quick ? 1 : ROUNDS;
     p->trials = p->rounds * (p->size_count + TRIALS_OF_STAGES);
     for (; p->round < p->rounds; p->round++) {
         for (int s = 0; s < p->size_count; s++)
             SP_TRY(measure_size(p, &p->sizes[s], err));
         SP_TRY(profile_stages_round(p, stages, err));
-        if (p->round == 0) {
+        if (p->round == 0 && !p->program->quick) {
             p->rounds = now_s() - start_s > LONG_ROUND_S ? FEWER_ROUNDS : ROUNDS;
             p->trials = p->rounds * p->trial;
         }
@@ -220,7 +220,7 @@ static void init(struct profiling *p)
     profile->convolution = sp_strdup(e->devices.convolution);
     profile->threads = e->devices.threads;
     profile->network = sp_strdup(p->setup->network->name);
-    p->patience_s = PATIENCE_S;
+    p->patience_s = p->program->quick ? 0 : PATIENCE_S;
     p->layers = p->setup->network->layer_count;
     for (int b = e->train.batch; p->size_count < PROFILE_SIZES && (b >= LEAST_BATCH || p->size_count == 0); b /= 2) {
         struct size_samples *size = &p->sizes[p->size_count++];

@@ -171,7 +171,7 @@ sp_status profile_run(struct profiling *p, const struct profile_trial *trial, st
     double load = INFINITY;
     show(p, trial);
     *result = (struct program_result){0};
-    for (int a = 0; a < ATTEMPTS && load > DISTURBED; a++) {
+    for (int a = 0; a < (p->program->quick ? 1 : ATTEMPTS) && load > DISTURBED; a++) {
         struct program_result other;
         double other_load;
         sp_status status = attempt(p, trial, &other, &other_load, err);

@@ -29,7 +29,7 @@ struct program {
     int64_t minibatches; /* schedule: how many to show; 0: 12 */
     int64_t repeat;      /* sim, compare: runs whose durations vary; 0: none */
     int64_t layer_spans; /* single layers' spans that training keeps for each device */
-    bool json, quiet, verbose, baseline, resume;
+    bool json, quiet, verbose, baseline, resume, quick;
     bool sim, real, dry_run, retry; /* sweep */
 };
 
