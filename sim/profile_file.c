@@ -301,7 +301,7 @@ static void write_fit(FILE *out, const struct sim_roofline *fit)
 {
     fprintf(out,
             "# for layers that were not measured: launch + max(work / rate, bytes / bandwidth), see sim/roofline.h;\n"
-            "# held_out: how far a fit without them was off some layers, relative\n"
+            "# held_out: how far a fit without them was off some layers, relative, by their time\n"
             "held_out: {points: %d, median: %.4f, ninth: %.4f}\nfit:%s\n",
             fit->held_points, fit->held_median, fit->held_ninth, fit->count == 0 ? " []" : "");
     for (int r = 0; r < fit->count; r++) {

@@ -161,8 +161,30 @@ static int *shapes_of(const struct kind_fit *kind)
     return shapes;
 }
 
+/* Errors of what was held out, and the seconds that each stands for. */
+struct held {
+    double *errors, *seconds;
+    int count;
+};
+
+/* The error below which `share` of the seconds lies: what takes no time may be as wrong as it likes. */
+static double held_quantile(const struct held *held, double share)
+{
+    size_t *order = sp_calloc((size_t)held->count + 1, sizeof *order), at = 0;
+    double all = 0, sum = 0;
+    for (int h = 0; h < held->count; h++)
+        all += held->seconds[h];
+    gsl_sort_index(order, held->errors, 1, (size_t)held->count);
+    for (int h = 0; h < held->count && sum < share * all; h++) {
+        at = order[h];
+        sum += held->seconds[at];
+    }
+    free(order);
+    return held->count > 0 ? held->errors[at] : 0;
+}
+
 /* Holds every fourth shape out, beginning with the second, fits the rest, and adds the errors there. */
-static void hold_out(const struct kind_fit *all, double **errors, int *count)
+static void hold_out(const struct kind_fit *all, struct held *out)
 {
     struct kind_fit part = *all;
     double u[UNKNOWNS];
@@ -179,8 +201,9 @@ static void hold_out(const struct kind_fit *all, double **errors, int *count)
         solve(&part, u);
     for (int p = 0; p < all->count; p++)
         if (held[p]) {
-            *(double *)sp_grow((void **)errors, *count, sizeof **errors) = error_at(u, all->points[p]);
-            (*count)++;
+            *(double *)sp_grow((void **)&out->errors, out->count, sizeof(double)) = error_at(u, all->points[p]);
+            *(double *)sp_grow((void **)&out->seconds, out->count, sizeof(double)) = all->points[p]->seconds;
+            out->count++;
         }
     free(part.points);
     free(shapes);
@@ -212,7 +235,7 @@ static struct sim_roofline_row row_of(const struct kind_fit *kind, enum sp_layer
 void sim_roofline_fit(const struct sim_roofline_point *points, int count, double flops, double bytes_per_s,
                       struct sim_roofline *out)
 {
-    double *held = NULL;
+    struct held held = {0};
     struct kind_fit kind = {.points = sp_calloc((size_t)count + 1, sizeof *kind.points)};
     *out = (struct sim_roofline){0};
     for (int k = 0; k < 2 * SP_LAYER_TYPE_COUNT; k++) {
@@ -228,16 +251,16 @@ void sim_roofline_fit(const struct sim_roofline_point *points, int count, double
                 kind.points[kind.count++] = &points[p];
         if (kind.count == 0)
             continue;
-        hold_out(&kind, &held, &out->held_points);
+        hold_out(&kind, &held);
         *(struct sim_roofline_row *)sp_grow((void **)&out->rows, out->count, sizeof *out->rows) =
             row_of(&kind, type, k % 2);
         out->count++;
     }
-    if (out->held_points > 0) {
-        out->held_median = quantile(held, out->held_points, 0.5);
-        out->held_ninth = quantile(held, out->held_points, 0.9);
-    }
-    free(held);
+    out->held_points = held.count;
+    out->held_median = held_quantile(&held, 0.5);
+    out->held_ninth = held_quantile(&held, 0.9);
+    free(held.errors);
+    free(held.seconds);
     free(kind.points);
 }
 

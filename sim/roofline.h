@@ -38,7 +38,7 @@ struct sim_roofline_row {
 struct sim_roofline {
     struct sim_roofline_row *rows;
     int count;
-    /* Layers that were left out of a first fit, and how far it was off there, relative. */
+    /* Layers that were left out of a first fit, and how far it was off there, relative, weighted by seconds. */
     int held_points;
     double held_median, held_ninth; /* median, 90th percentile */
 };
