@@ -16,7 +16,7 @@ endif
 LIBS := $(LDFLAGS) $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lgomp -lm -lpthread
 
 SOURCES := $(sort $(wildcard common/*.c common/layers/*.c common/networks/*.c common/report/*.c common/schedules/*.c sim/*.c sim/costs/*.c \
-    exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c))
+    exec/*.c exec/ref/*.c exec/cpu/*.c exec/data/*.c exec/transport/*.c) exec/cuda/find.c)
 PROGRAM := $(wildcard common/program/*.c)
 SUITES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c tests/properties/test_*.c)))
 # The comparison with SimGrid needs its headers (Debian: libsimgrid-dev); everything else does without.
@@ -29,7 +29,14 @@ CUDA_FOUND := $(and $(CUDA_HEADERS),$(CUDA_LIB),$(shell command -v $(CXX)))
 ifeq ($(CUDA)$(CUDA_FOUND),1)
 $(error CUDA=1, but there are no CUDA and cuDNN headers and libraries below $(CUDA_HOME))
 endif
-CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(sort $(wildcard tests/cudasim/test_*.c))))
+# The program itself needs nvcc too. CUDA_CHIPS: compute capabilities to build for; newer chips compile the newest one's PTX.
+NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc))
+CUDA_CHIPS ?= 75 80 86 89 90 100 120
+CUDA_READY := $(if $(SAN),,$(and $(CUDA_FOUND),$(NVCC),$(wildcard $(CUDA_LIB)/libcublas.so),$(wildcard $(CUDA_LIB)/libcudart.so)))
+ifeq ($(CUDA)$(SAN)$(CUDA_READY),1)
+$(error CUDA=1, but nvcc, cuBLAS or the CUDA runtime are not below $(CUDA_HOME))
+endif
+CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c))))
 SUITES += $(CUDA_SUITES)
 BENCHES := $(patsubst tests/%.c,%,$(filter-out $(if $(SIMGRID),,tests/bench/simgrid.c),$(sort $(wildcard tests/bench/*.c))))
 objects = $(patsubst %.c,$B/%.o,$(1))
@@ -44,17 +51,32 @@ endif
 
 .DEFAULT_GOAL := all
 .PHONY: all demo check bench deps clean format FORCE
-# What was found, once a build. This version computes with oneDNN alone.
+# What was found, once a build.
 summary:
 	@printf 'oneDNN %s; CUDA %s; MPI %s\n' \
 	    "$$(printf '#include <oneapi/dnnl/dnnl_version.h>\nDNNL_VERSION_MAJOR.DNNL_VERSION_MINOR\n' | $(CC) $(FLAGS) -E -P - 2>/dev/null | tail -1 | tr -d ' ')" \
-	    "$$(command -v nvcc >/dev/null && echo 'found, no backend uses it' || echo 'not found')" \
+	    "$(if $(CUDA_READY),in $(CUDA_HOME) for chips $(CUDA_CHIPS),not found: no backend cuda)" \
 	    "$$(command -v mpicc >/dev/null && echo 'found, no transport uses it' || echo 'not found')"
 .PHONY: summary
-all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a)
+all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
 
+# The CUDA backend is a library that the program opens; what it needs of ours it finds in the program.
+CUDA_HOST := $(call objects,$(filter-out exec/cuda/find.c,$(wildcard exec/cuda/*.c)))
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS)
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -rdynamic -o $@ $^ $(LIBS)
+$B/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.o
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart -lstdc++
+
+# Prints what each kernel takes on the chip where that is most, and fails where registers do not suffice.
+NVCC_FLAGS := -std=c++17 -O3 -Xcompiler -fPIC -fmad=false -I. -ccbin $(CC) -Werror all-warnings -Xptxas -v \
+    $(foreach c,$(CUDA_CHIPS),-gencode arch=compute_$(c)$(comma)code=sm_$(c)) \
+    -gencode arch=compute_$(lastword $(CUDA_CHIPS))$(comma)code=compute_$(lastword $(CUDA_CHIPS))
+$B/exec/cuda/%.o: exec/cuda/%.cu $B/flags $B/cuda-flags
+	@mkdir -p $(@D)
+	$(call SAY,NVCC,$<)$(NVCC) $(NVCC_FLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@ 2>$@.log || { cat $@.log; exit 1; }
+	$(Q)awk -f exec/cuda/spills.awk $@.log || { rm -f $@; exit 1; }
+$B/cuda-flags: FORCE
+	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
 
 $B/libstalepipe.a: $(call objects,$(SOURCES))
 	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
@@ -75,6 +97,7 @@ $B/flags: FORCE        # touched only when the command line changes: new flags r
 
 $B/tests/bench/simgrid: LIBS += -lsimgrid
 HELPERS := $B/tests/training.o $B/tests/networks.o $B/tests/chain.o
+$B/tests/test_cpu: $B/tests/layers.o
 $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
@@ -84,6 +107,7 @@ CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$
 CUDASIM := $(call objects,$(filter-out tests/cudasim/test_%,$(wildcard tests/cudasim/*.c)))
 CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
 $(CUDASIM): FLAGS := $(CUDASIM_FLAGS)
+$(CUDA_HOST): FLAGS += $(CUDA_FLAGS) -fPIC
 $B/tests/cudasim/test_%.o: FLAGS += $(CUDA_FLAGS)
 $B/tests/libcudasim.a: $(CUDASIM)
 	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
@@ -94,6 +118,15 @@ $B/%.cudasim.o: %.cu $B/flags
 	    -include tests/cudasim/kernel.h -MMD -MP -x c++ -c $< -o $@
 $B/tests/cudasim/%: $B/tests/cudasim/%.o $(CUDASIM_KERNELS) $B/tests/libcudasim.a $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
+
+# The CUDA executor on it; and the same tests on the GPUs of this machine.
+$B/tests/cuda/%.o: FLAGS += $(CUDA_FLAGS)
+$B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o \
+    $B/tests/libcudasim.a $B/libstalepipe.a
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
+$B/tests/gpu/%: $B/tests/cuda/%.o $B/tests/cuda/gpus.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.o $B/libstalepipe.a
+	@mkdir -p $(@D)
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart $(LIBS) -lcmocka -lstdc++
 
 # Their names, for builds that want only these.
 cuda-suites:

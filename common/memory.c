@@ -97,6 +97,8 @@ static bool leaves(const struct layout *layout, int tensor)
 
 static int flags_of(const struct layout *layout, int layer)
 {
+    if (layout->footprint->keeps != NULL)
+        return layout->footprint->keeps(layout->footprint->self, layer);
     return sp_layer_kinds[layout->network->layers[layer].type]->flags;
 }
 

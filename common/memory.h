@@ -61,6 +61,7 @@ struct sp_footprint {
     size_t (*parameter)(const void *self, int layer, enum sp_parameter which); /* as stored; 0: has none */
     size_t (*state)(const void *self, int layer);
     size_t (*scratch)(const void *self, int layer, enum sp_pass pass, int batch);
+    int (*keeps)(const void *self, int layer); /* SP_KEEPS_… and the other flags; NULL: those of the layer's kind */
 };
 
 /* Plain float32 in C order, labels 4 bytes a sample, no scratchpads; `self` is the network. */

@@ -11,5 +11,5 @@ const struct exec_backend *exec_backend_find(const char *name)
     for (int b = 0; exec_backends[b] != NULL; b++)
         if (strcmp(exec_backends[b]->name, name) == 0)
             return exec_backends[b];
-    return NULL;
+    return strcmp(name, "cuda") == 0 ? exec_cuda_find() : NULL;
 }

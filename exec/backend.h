@@ -141,6 +141,8 @@ struct exec_backend {
     sp_status (*update)(void *context, void *queue, const struct exec_parameters *parameters,
                         const struct exec_sgd *sgd, struct sp_error *err);
 
+    /* Optional. Whether there is room for so many bytes on each device: before anything is taken. */
+    sp_status (*reserve)(void *context, const size_t *bytes, struct sp_error *err);
     sp_status (*allocate)(void *context, int device, size_t bytes, void **memory,
                           struct sp_error *err); /* zeroed, 64-byte aligned */
     void (*release)(void *context, void *memory, size_t bytes);
@@ -159,7 +161,10 @@ struct exec_backend {
 extern const struct exec_backend exec_ref_backend;
 extern const struct exec_backend exec_cpu_backend;
 
-/* NULL-terminated, and by name (NULL: none of that name). */
+/* Where it cannot be had, one whose create says why. */
+const struct exec_backend *exec_cuda_find(void);
+
+/* Those that work everywhere, NULL-terminated; and any by name (NULL: none of that name). */
 extern const struct exec_backend *const exec_backends[];
 const struct exec_backend *exec_backend_find(const char *name);
 

@@ -31,6 +31,10 @@ static sp_status create_lane(struct exec_run *run, int device, struct sp_error *
         SP_TRY(async->event_create(run->context, device, true, &lane->entries[e].end, err));
     }
     SP_TRY(async->event_create(run->context, device, true, &lane->anchor, err));
+    lane->mark_room = run->layers != NULL ? 2 * run->plan->network->layer_count + 2 : 0;
+    lane->marks = sp_calloc((size_t)lane->mark_room + 1, sizeof *lane->marks);
+    for (int m = 0; m < lane->mark_room; m++)
+        SP_TRY(async->event_create(run->context, device, true, &lane->marks[m].event, err));
     void *memory;
     SP_TRY(async->take_host(run->context, EXEC_FLOW_WINDOW * sizeof *lane->scores, &memory, err));
     lane->scores = memory;
@@ -59,6 +63,9 @@ static void destroy_lane(struct exec_run *run, struct exec_flow_lane *lane)
         async->event_destroy(&lane->entries[e].end);
     }
     async->event_destroy(&lane->anchor);
+    for (int m = 0; lane->marks != NULL && m < lane->mark_room; m++)
+        async->event_destroy(&lane->marks[m].event);
+    free(lane->marks);
     if (lane->scores != NULL)
         async->release_host(run->context, lane->scores);
 }
@@ -144,6 +151,28 @@ static void add_span(struct exec_run *run, int device, const struct exec_flow_en
     sp_trace_add(run->trace, device, &span);
 }
 
+/* The layers of an entry that is done and began at start_s after the lane's `since`. */
+static sp_status tell_layers(struct exec_run *run, int device, const struct exec_flow_entry *entry, double start_s,
+                             struct sp_error *err)
+{
+    struct exec_flow_lane *lane = &run->flow->lanes[device];
+    for (int n = 0; n < entry->marks; n++) {
+        const struct exec_flow_mark *mark = &lane->marks[lane->marks_told++ % lane->mark_room];
+        double end_s;
+        SP_TRY(run->flow->async->elapsed_s(lane->since, mark->event, &end_s, err));
+        sp_trace_add(run->layers, device,
+                     &(struct sp_span){.start_s = lane->since_s + start_s,
+                                       .end_s = lane->since_s + end_s,
+                                       .minibatch = entry->instr.minibatch,
+                                       .version = entry->instr.version,
+                                       .stage = mark->layer,
+                                       .microbatch = entry->instr.microbatch,
+                                       .kind = span_kind(&entry->instr)});
+        start_s = end_s;
+    }
+    return SP_OK;
+}
+
 /* The oldest entry is done: its span, and its score where it has one. */
 static sp_status tell_oldest(struct exec_run *run, int device, struct sp_error *err)
 {
@@ -154,6 +183,7 @@ static sp_status tell_oldest(struct exec_run *run, int device, struct sp_error *
     SP_TRY(async->elapsed_s(lane->since, entry->end, &end_s, err));
     if (entry->kind == EXEC_FLOW_STEP)
         SP_TRY(async->elapsed_s(lane->since, entry->start, &start_s, err));
+    SP_TRY(tell_layers(run, device, entry, start_s, err));
     add_span(run, device, entry, lane->since_s + start_s, lane->since_s + end_s);
     if (entry->scores)
         exec_progress_score(run, &entry->instr, lane->scores[lane->told % EXEC_FLOW_WINDOW], lane->since_s + end_s);
@@ -183,7 +213,8 @@ static sp_status next_entry(struct exec_run *run, int device, struct exec_flow_e
 {
     struct exec_flow_lane *lane = &run->flow->lanes[device];
     SP_TRY(tell_all(run, device, false, err));
-    while (lane->given - lane->told >= EXEC_FLOW_WINDOW - 1) {
+    bool is_full = lane->mark_room > 0 && lane->marked - lane->marks_told > lane->mark_room / 2;
+    while (lane->given - lane->told >= (is_full ? 1 : EXEC_FLOW_WINDOW - 1)) {
         SP_TRY(run->flow->async->finish(lane->entries[lane->told % EXEC_FLOW_WINDOW].end, err));
         SP_TRY(tell_oldest(run, device, err));
     }
@@ -215,6 +246,7 @@ sp_status exec_flow_waited(struct exec_run *run, int device, enum exec_flow_kind
     entry->kind = kind;
     entry->instr = *instr;
     entry->scores = false;
+    entry->marks = 0;
     SP_TRY(run->flow->async->record(lane->queue, entry->end, err));
     lane->given++;
     return SP_OK;
@@ -230,8 +262,18 @@ sp_status exec_flow_begin(struct exec_run *run, int device, const struct sp_inst
     if (instr->kind == SP_INSTR_UPDATE)
         SP_TRY(exec_flow_weights_left(run, device, instr, err));
     entry->kind = EXEC_FLOW_STEP;
+    entry->marks = 0;
     entry->instr = *instr;
     return run->flow->async->record(run->flow->lanes[device].queue, entry->start, err);
+}
+
+sp_status exec_flow_layer(struct exec_run *run, int device, int layer, struct sp_error *err)
+{
+    struct exec_flow_lane *lane = &run->flow->lanes[device];
+    struct exec_flow_mark *mark = &lane->marks[lane->marked++ % lane->mark_room];
+    mark->layer = layer;
+    lane->entries[lane->given % EXEC_FLOW_WINDOW].marks++;
+    return run->flow->async->record(lane->queue, mark->event, err);
 }
 
 sp_status exec_flow_end(struct exec_run *run, int device, const struct exec_score *score, struct sp_error *err)

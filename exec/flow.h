@@ -37,16 +37,26 @@ struct exec_flow_entry {
     struct sp_instr instr;
     void *start, *end; /* events; start: STEP only */
     bool scores;       /* the host finds in `scores` of the lane what the loss said */
+    int marks;         /* layers of it that are timed */
+};
+
+/* The end of a layer's pass, where layers are timed. */
+struct exec_flow_mark {
+    void *event;
+    int layer;
 };
 
 /* A device, of its worker's thread alone. */
 struct exec_flow_lane {
     struct exec_flow_entry entries[EXEC_FLOW_WINDOW];
-    int64_t given, told;       /* entries enqueued, and read */
-    void *queue;               /* in which the last entry is; NULL: none yet */
-    struct exec_score *scores; /* host memory, [EXEC_FLOW_WINDOW] */
-    void *anchor;              /* event */
-    void *since;               /* event at since_s of the run's clock: the anchor or the last entry read */
+    int64_t given, told;          /* entries enqueued, and read */
+    void *queue;                  /* in which the last entry is; NULL: none yet */
+    struct exec_score *scores;    /* host memory, [EXEC_FLOW_WINDOW] */
+    struct exec_flow_mark *marks; /* ring of mark_room; NULL: layers are not timed */
+    int mark_room;
+    int64_t marked, marks_told;
+    void *anchor; /* event */
+    void *since;  /* event at since_s of the run's clock: the anchor or the last entry read */
     double since_s;
 };
 
@@ -103,6 +113,9 @@ void *exec_flow_queue(const struct exec_run *run, const struct sp_instr *instr, 
 /* Around what an F, B or U enqueues. `score`: where the loss left its result on the device; NULL: there is none. */
 sp_status exec_flow_begin(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
 sp_status exec_flow_end(struct exec_run *run, int device, const struct exec_score *score, struct sp_error *err);
+
+/* Behind a layer's pass, where layers are timed. */
+sp_status exec_flow_layer(struct exec_run *run, int device, int layer, struct sp_error *err);
 
 /* SEND, before the message is posted; RECV, after it was taken (exec/flow_links.c). */
 sp_status exec_flow_send(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);

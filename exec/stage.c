@@ -165,19 +165,21 @@ static void release_batch(struct pass *pass, int times)
         return;
     struct exec_loader *loader = evaluate ? run->test_loaders[pass->instr->phase] : run->train_loader;
     int64_t number = pass->instr->minibatch - (evaluate ? run->first_evaluation[pass->instr->phase] : 0);
-    if (run->flow != NULL)
+    if (run->flow != NULL && times > 0)
         exec_flow_release(run, pass->instr, loader, number, times);
     for (int t = 0; t < times && run->flow == NULL; t++)
         exec_loader_release(loader, number);
 }
 
 /* Adds a layer's pass to the trace of layers, where there is one. */
-static void add_layer_span(const struct pass *pass, int l, double start_s)
+static sp_status add_layer_span(const struct pass *pass, int l, double start_s, struct sp_error *err)
 {
     static const enum sp_span_kind kinds[] = {[SP_PASS_FORWARD] = SP_SPAN_FORWARD,
                                               [SP_PASS_BACKWARD] = SP_SPAN_BACKWARD,
                                               [SP_PASS_EVALUATE] = SP_SPAN_EVALUATE};
     int device = pass->kind == SP_PASS_BACKWARD ? pass->stage->backward_device : pass->stage->forward_device;
+    if (pass->run->layers != NULL && pass->run->flow != NULL)
+        return exec_flow_layer(pass->run, device, l, err);
     if (pass->run->layers != NULL)
         sp_trace_add(pass->run->layers, device,
                      &(struct sp_span){.start_s = start_s,
@@ -187,6 +189,7 @@ static void add_layer_span(const struct pass *pass, int l, double start_s)
                                        .stage = l,
                                        .microbatch = pass->instr->microbatch,
                                        .kind = kinds[pass->kind]});
+    return SP_OK;
 }
 
 static double layer_start_s(const struct pass *pass)
@@ -209,7 +212,6 @@ static sp_status take_input(struct pass *pass, const struct exec_batch *batch, s
     int32_t *labels = keeps_labels ? (int32_t *)(void *)(slot_of(pass) + pass->memory->labels_offset) : NULL;
     void *pixels = is_first_stage(pass) ? value_of(pass, 0) : NULL;
     given->labels = keeps_labels ? labels : batch->labels;
-    given->result = &given->score;
     if (run->flow != NULL)
         return exec_flow_take(run, pass->instr, pixels, labels, &given->labels, &given->result, err);
     if (pixels != NULL)
@@ -229,7 +231,7 @@ static sp_status run_layers(struct pass *pass, const struct given *given, struct
         io.correct = &given->result->correct;
         double start_s = layer_start_s(pass);
         SP_TRY(pass->run->backend->run(pass->model, l, pass->kind, &io, err));
-        add_layer_span(pass, l, start_s);
+        SP_TRY(add_layer_span(pass, l, start_s, err));
     }
     return SP_OK;
 }
@@ -238,7 +240,7 @@ static sp_status run_forward(struct pass *pass, struct sp_error *err)
 {
     struct exec_run *run = pass->run;
     struct exec_batch batch = {0};
-    struct given given = {0};
+    struct given given = {.result = &given.score};
     int takes = is_first_stage(pass) + is_last_stage(pass), device = pass->stage->forward_device;
     if (takes > 0) {
         SP_TRY(exec_flow_make_room(run, pass->instr, err));
@@ -342,7 +344,7 @@ sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr
     for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--) {
         double start_s = layer_start_s(&pass);
         SP_TRY(backward_layer(&pass, l, err));
-        add_layer_span(&pass, l, start_s);
+        SP_TRY(add_layer_span(&pass, l, start_s, err));
     }
     return exec_flow_end(run, pass.stage->backward_device, NULL, err);
 }

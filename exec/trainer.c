@@ -117,6 +117,12 @@ static size_t scratch_bytes(const void *self, int layer, enum sp_pass pass, int 
     return footprint.scratch(footprint.self, layer, pass, batch);
 }
 
+static int keeps(const void *self, int layer)
+{
+    struct sp_footprint footprint = footprint_for(self, 0);
+    return footprint.keeps(footprint.self, layer);
+}
+
 static void make_state(struct exec_run *run)
 {
     const struct sp_plan *plan = run->plan;
@@ -208,7 +214,13 @@ static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
     run->config.compute.devices = run->plan->device_count;
     SP_TRY(run->backend->create(&run->config.compute, &run->context, err));
     SP_TRY(make_models(run, err));
-    struct sp_footprint footprint = {run, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
+    struct sp_footprint one = footprint_for(run, 0), footprint = {.self = run,
+                                                                  .tensor = tensor_bytes,
+                                                                  .saved = saved_bytes,
+                                                                  .parameter = parameter_bytes,
+                                                                  .state = state_bytes,
+                                                                  .scratch = scratch_bytes,
+                                                                  .keeps = one.keeps != NULL ? keeps : NULL};
     return sp_memory_plan_create(run->plan, &footprint, &run->memory, err);
 }
 

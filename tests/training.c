@@ -16,6 +16,11 @@ int pick(uint32_t *state, int n)
     return (int)((*state >> 8) % (uint32_t)n);
 }
 
+static const struct exec_backend *backend_of(const struct run_setting *setting)
+{
+    return setting->backend != NULL ? setting->backend : &exec_ref_backend;
+}
+
 static struct sp_plan *make_plan(const struct run_setting *setting, const struct sp_network *network)
 {
     struct sp_phase one = {.schedule = sp_schedule_find(setting->schedule != NULL ? setting->schedule : "sequential"),
@@ -30,7 +35,7 @@ static struct sp_plan *make_plan(const struct run_setting *setting, const struct
                                     .batch = setting->batch > 0 ? setting->batch : 4,
                                     .forward_devices = setting->forward_devices,
                                     .backward_devices = setting->backward_devices,
-                                    .shared_memory = !setting->apart,
+                                    .shared_memory = !setting->apart && backend_of(setting)->shared_memory,
                                     .phases = phase_count > 0 ? setting->phases : &one,
                                     .phase_count = phase_count > 0 ? phase_count : 1,
                                     .evaluate_every = setting->evaluate_every,
@@ -57,7 +62,7 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
         fail_msg("%s", err.text);
     struct exec_trainer_config config = exec_trainer_config_default();
     config.workers = setting->workers;
-    config.backend = setting->backend != NULL ? setting->backend : &exec_ref_backend;
+    config.backend = backend_of(setting);
     config.sgd = (struct exec_sgd){.lr = setting->lr,
                                    .momentum = setting->momentum,
                                    .nesterov = setting->nesterov,

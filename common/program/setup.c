@@ -37,9 +37,15 @@ sp_status program_memory(const struct sp_experiment *experiment, const struct sp
     if (backend != NULL && plan->network->measured == NULL) {
         char *path = program_choices_path();
         struct exec_backend_config config = program_backend_config(experiment, path);
-        sp_status status = exec_plan_memory(plan, backend, &config, out, err);
+        struct sp_error why = {0};
+        sp_status status = exec_plan_memory(plan, backend, &config, out, &why);
         free(path);
-        return status;
+        bool absent = status == SP_E_UNSUPPORTED && !backend->shared_memory;
+        if (status != SP_OK && !absent)
+            (void)SP_FAIL(err, status, "%s", why.text);
+        sp_error_fini(&why);
+        if (!absent) /* else such devices are not here: plain sizes do, and training will say what is missing */
+            return status;
     }
     struct sp_footprint plain = sp_footprint_plain(plan->network);
     return sp_memory_plan_create(plan, &plain, out, err);

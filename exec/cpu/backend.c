@@ -208,7 +208,12 @@ static size_t scratch_bytes(const void *self, int layer, enum sp_pass pass, int 
 
 static struct sp_footprint footprint(const void *model)
 {
-    return (struct sp_footprint){model, tensor_bytes, saved_bytes, parameter_bytes, state_bytes, scratch_bytes};
+    return (struct sp_footprint){.self = model,
+                                 .tensor = tensor_bytes,
+                                 .saved = saved_bytes,
+                                 .parameter = parameter_bytes,
+                                 .state = state_bytes,
+                                 .scratch = scratch_bytes};
 }
 
 static sp_status run(void *self, int layer, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)

@@ -4,10 +4,6 @@
 #ifndef EXEC_MATH_H
 #define EXEC_MATH_H
 
-#ifdef __CUDACC__
-#define SP_HD __host__ __device__
-#else
-#define SP_HD
-#endif
+#include "common/host_device.h"
 
 #endif

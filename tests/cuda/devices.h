@@ -1,0 +1,32 @@
+/*
+ * devices.h - the devices that the CUDA tests run on: the stand-in of tests/cudasim (tests/cuda/standin.c), or the GPUs
+ * of this machine (tests/cuda/gpus.c). The tests are the same.
+ */
+#ifndef TESTS_CUDA_DEVICES_H
+#define TESTS_CUDA_DEVICES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What can only be had of devices that are not real. */
+extern const bool devices_are_virtual;
+
+/* Virtual: so many devices; real: whatever there are. Skips the test where there is none. */
+void devices_set(int count);
+
+/* Virtual: work starts late by up to so many microseconds, at random; and whether devices reach each other. */
+void devices_delay(uint64_t seed, int microseconds);
+void devices_reach(bool they_do);
+
+/* Virtual: bytes of device memory taken now (device -1: host memory), and allocations ever made anywhere. */
+size_t devices_bytes(int device);
+int64_t devices_allocations(void);
+
+/* Virtual: calls so far that make something that lasts: memory, streams, events, handles. */
+int64_t devices_objects(void);
+
+/* Virtual: prints and counts what lives. */
+int64_t devices_leaks(void);
+
+#endif

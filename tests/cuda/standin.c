@@ -1,0 +1,47 @@
+#include "tests/cuda/devices.h"
+#include "tests/cudasim/cudasim.h"
+
+const bool devices_are_virtual = true;
+
+void devices_set(int count)
+{
+    cudasim_set_devices(count, (size_t)1 << 30);
+}
+
+void devices_delay(uint64_t seed, int microseconds)
+{
+    cudasim_set_delays(seed, microseconds);
+}
+
+void devices_reach(bool they_do)
+{
+    cudasim_set_peer(they_do);
+}
+
+size_t devices_bytes(int device)
+{
+    return cudasim_memory(device).live;
+}
+
+int64_t devices_allocations(void)
+{
+    int64_t count = 0;
+    for (int d = -1; d < 3; d++)
+        count += cudasim_memory(d).allocations;
+    return count;
+}
+
+int64_t devices_objects(void)
+{
+    static const char *const makers[] = {"cudaMalloc", "cudaHostAlloc", "cudaStreamCreateWithFlags",
+                                         "cudaEventCreateWithFlags"};
+    int64_t count = 0;
+    for (int n = 0; n < 4; n++)
+        count += cudasim_calls(makers[n]);
+    return count;
+}
+
+int64_t devices_leaks(void)
+{
+    return cudasim_leaks();
+}

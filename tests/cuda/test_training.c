@@ -1,0 +1,294 @@
+/*
+ * Training on CUDA devices: the reference's weights within rounding, the same bits whatever the timing, memory as
+ * planned, nothing taken while it runs and nothing left behind.
+ */
+#include "exec/cuda/cuda.h"
+#include "tests/cuda/devices.h"
+#include "tests/training.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* All that a run comes to. */
+struct outcome {
+    float *weights, *losses;
+    double test_loss[16], accuracy[16];
+    int64_t count, minibatches;
+    int evaluations;
+};
+
+static struct outcome outcome_of(struct run *run)
+{
+    struct outcome out = {.minibatches = run->plan->minibatches};
+    const struct sp_epoch_summary *epochs = exec_trainer_epochs(run->trainer, &out.evaluations);
+    size_t bytes = sizeof(float) * (size_t)out.minibatches;
+    out.weights = run_parameters(run, &out.count);
+    out.losses = malloc(bytes);
+    memcpy(out.losses, exec_trainer_losses(run->trainer), bytes);
+    for (int e = 0; e < out.evaluations && e < 16; e++) {
+        out.test_loss[e] = epochs[e].test_loss;
+        out.accuracy[e] = epochs[e].accuracy;
+    }
+    return out;
+}
+
+static struct outcome train(const struct run_setting *setting)
+{
+    struct run run;
+    run_open(setting, &run);
+    run_train(&run);
+    struct outcome out = outcome_of(&run);
+    run_close(&run);
+    return out;
+}
+
+static void outcome_free(struct outcome *out)
+{
+    free(out->weights);
+    free(out->losses);
+}
+
+static void expect_same(const struct outcome *a, const struct outcome *b, const char *what)
+{
+    assert_int_equal(a->count, b->count);
+    for (int64_t i = 0; i < a->count; i++)
+        if (memcmp(&a->weights[i], &b->weights[i], sizeof *a->weights) != 0)
+            fail_msg("%s: parameter %lld is %.9g and %.9g", what, (long long)i, (double)a->weights[i],
+                     (double)b->weights[i]);
+    for (int64_t m = 0; m < a->minibatches; m++)
+        if (memcmp(&a->losses[m], &b->losses[m], sizeof *a->losses) != 0)
+            fail_msg("%s: loss of minibatch %lld is %.9g and %.9g", what, (long long)m, (double)a->losses[m],
+                     (double)b->losses[m]);
+    assert_int_equal(a->evaluations, b->evaluations);
+    for (int e = 0; e < a->evaluations && e < 16; e++)
+        if (a->test_loss[e] != b->test_loss[e] || a->accuracy[e] != b->accuracy[e])
+            fail_msg("%s: evaluation %d found %.17g, %g and %.17g, %g", what, e, a->test_loss[e], a->accuracy[e],
+                     b->test_loss[e], b->accuracy[e]);
+}
+
+/* The largest difference of weights over the largest weight. */
+static double distance(const struct outcome *a, const struct outcome *b)
+{
+    double largest = 0, difference = 0;
+    for (int64_t i = 0; i < a->count; i++) {
+        largest = fmax(largest, fabs((double)a->weights[i]));
+        difference = fmax(difference, fabs((double)a->weights[i] - (double)b->weights[i]));
+    }
+    return isfinite(difference) ? difference / largest : INFINITY;
+}
+
+static const char *const networks[] = {"lenet5", "resnet8"};
+
+/* The reference adds up in double, cuDNN in float: after 6 minibatches weights differ by some 1e-6 of the largest. */
+static void every_schedule_trains_the_weights_of_the_reference(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (int devices = 1; devices <= 3; devices++) {
+        devices_set(devices);
+        for (int n = 0; n < 2; n++)
+            for (int k = 0; sp_schedules[k] != NULL; k++) {
+                int placed[] = {0, 1 % devices, 2 % devices};
+                struct run_setting s = {.network = networks[n],
+                                        .backend = &exec_cuda_backend,
+                                        .cuts = {1, 3},
+                                        .cut_count = 2,
+                                        .forward_devices = placed,
+                                        .schedule = sp_schedules[k]->name,
+                                        .microbatches = 1 + k % 2,
+                                        .minibatches = 6,
+                                        .evaluate_every = 3,
+                                        .lr = 0.02f,
+                                        .momentum = 0.9f};
+                struct outcome cuda = train(&s);
+                s.backend = &exec_ref_backend;
+                struct outcome ref = train(&s);
+                double off = distance(&ref, &cuda);
+                worst = fmax(worst, off);
+                if (off > 1e-4)
+                    fail_msg("%s, %s on %d devices: weights are off by %g of the largest", networks[n], s.schedule,
+                             devices, off);
+                for (int64_t m = 0; m < cuda.minibatches; m++)
+                    assert_true(fabs((double)(cuda.losses[m] - ref.losses[m])) < 1e-4);
+                for (int e = 0; e < cuda.evaluations; e++)
+                    assert_true(fabs(cuda.test_loss[e] - ref.test_loss[e]) < 1e-4);
+                assert_int_equal(cuda.evaluations, 2);
+                outcome_free(&cuda);
+                outcome_free(&ref);
+            }
+    }
+    print_message("weights are off by %.1e of the largest at most\n", worst);
+}
+
+/* A plan drawn at random: network, cuts, phases, placement on up to three devices, microbatches, evaluation. */
+struct drawn {
+    struct run_setting setting;
+    int forward[4], backward[4];
+};
+
+static void draw(struct drawn *drawn, uint32_t *random)
+{
+    static const int layers[] = {5, 8};
+    int n = pick(random, 2), schedules = 0;
+    while (sp_schedules[schedules] != NULL)
+        schedules++;
+    *drawn = (struct drawn){.setting = {.network = networks[n],
+                                        .backend = &exec_cuda_backend,
+                                        .lr = 0.02f,
+                                        .momentum = 0.9f,
+                                        .weight_decay = pick(random, 2) == 0 ? 1e-3f : 0,
+                                        .decay_weights_only = pick(random, 2) == 0,
+                                        .nesterov = pick(random, 2) == 0,
+                                        .evaluate_every = pick(random, 2) * 3}};
+    struct run_setting *s = &drawn->setting;
+    s->cut_count = 1 + pick(random, 3);
+    for (int c = 0, at = 0; c < s->cut_count; c++)
+        s->cuts[c] = at += 1 + pick(random, layers[n] - 1 - at - (s->cut_count - c - 1));
+    for (int p = 0; p < 1 + pick(random, 2); p++)
+        s->phases[p] = (struct sp_phase){.schedule = sp_schedules[pick(random, schedules)],
+                                         .weights = (enum sp_weights_policy)pick(random, 2),
+                                         .microbatches = 1 << pick(random, 3),
+                                         .minibatches = 3 + pick(random, 4)};
+    int P = s->cut_count + 1, how = pick(random, 4);
+    for (int i = 0; i < P; i++) {
+        drawn->forward[i] = how == 0 ? i : how == 1 ? i * 2 / P : i == 0 ? 0 : pick(random, 2);
+        drawn->backward[i] = how == 2 ? 2 * (P - 1) - i : how == 3 && i > 0 ? pick(random, 2) : drawn->forward[i];
+        if (how == 2)
+            drawn->forward[i] = i;
+        if (how == 3 && i == 0)
+            drawn->backward[i] = 1;
+    }
+    s->forward_devices = drawn->forward;
+    s->backward_devices = drawn->backward;
+}
+
+static int plans = 40;
+
+static void the_same_bits_whatever_the_timing(void **state)
+{
+    (void)state;
+    uint32_t random = 17;
+    for (int round = 0; round < plans; round++) {
+        struct drawn drawn;
+        char what[64];
+        snprintf(what, sizeof what, "plan %d", round);
+        devices_set(1 + pick(&random, 3));
+        devices_reach(pick(&random, 2) == 0);
+        devices_delay(0, 0);
+        draw(&drawn, &random);
+        drawn.setting.workers = EXEC_WORKERS_ONE;
+        struct outcome one = train(&drawn.setting);
+        drawn.setting.workers = EXEC_WORKERS_THREADS;
+        devices_delay((uint64_t)round + 1, 1 << pick(&random, 9));
+        struct outcome threads = train(&drawn.setting);
+        expect_same(&one, &threads, what);
+        for (int64_t i = 0; i < one.count; i++)
+            assert_true(isfinite(one.weights[i]));
+        outcome_free(&one);
+        outcome_free(&threads);
+    }
+    devices_delay(0, 0);
+    devices_reach(true);
+    assert_int_equal(devices_leaks(), 0);
+}
+
+/* A stage and phase has what the plan says it has, on every device; nothing more is taken for more minibatches. */
+static void memory_is_taken_as_planned_and_before_the_first_cycle_ends(void **state)
+{
+    (void)state;
+    if (!devices_are_virtual)
+        skip();
+    devices_set(3);
+    for (int k = 0; sp_schedules[k] != NULL; k++) {
+        int64_t objects[2];
+        for (int longer = 0; longer < 2; longer++) {
+            struct run_setting s = {.network = "resnet8",
+                                    .backend = &exec_cuda_backend,
+                                    .cuts = {3, 6},
+                                    .cut_count = 2,
+                                    .schedule = sp_schedules[k]->name,
+                                    .weights = SP_WEIGHTS_STASH,
+                                    .microbatches = 2,
+                                    .minibatches = longer ? 40 : 10,
+                                    .lr = 0.01f};
+            struct run run;
+            int64_t before = devices_objects();
+            run_open(&s, &run);
+            int64_t opened = devices_objects();
+            const struct sp_memory_plan *memory = exec_trainer_memory(run.trainer);
+            for (int d = 0; d < 3; d++)
+                assert_int_equal(devices_bytes(d), sp_memory_device_bytes(memory, d));
+            run_train(&run);
+            for (int d = 0; d < 3; d++) {
+                assert_int_equal(devices_bytes(d), sp_memory_device_bytes(memory, d));
+                for (int kind = 0; kind < SP_MEMORY_KIND_COUNT; kind++) {
+                    assert_int_equal(exec_trainer_counted_bytes(run.trainer, d, (enum sp_memory_kind)kind),
+                                     memory->bytes[d][kind]);
+                    assert_int_equal(exec_trainer_live_peak(run.trainer, d, (enum sp_memory_kind)kind),
+                                     memory->bytes[d][kind]);
+                }
+            }
+            objects[longer] = devices_objects() - opened;
+            assert_true(opened > before);
+            run_close(&run);
+        }
+        assert_int_equal(objects[0], objects[1]); /* the loader's batches */
+    }
+    assert_int_equal(devices_leaks(), 0);
+}
+
+/* On its lane a device does one thing after the other, all of it within the run, and as much as the plan has. */
+static void spans_are_those_of_the_plan(void **state)
+{
+    (void)state;
+    devices_set(2);
+    struct run_setting s = {.network = "lenet5",
+                            .backend = &exec_cuda_backend,
+                            .cuts = {2},
+                            .cut_count = 1,
+                            .schedule = "stale",
+                            .minibatches = 20,
+                            .evaluate_every = 10,
+                            .lr = 0.01f};
+    struct run run;
+    run_open(&s, &run);
+    run_train(&run);
+    const struct sp_trace *trace = exec_trainer_trace(run.trainer);
+    for (int d = 0; d < 2; d++) {
+        const struct sp_lane *lane = &trace->lanes[d];
+        double last_s = 0;
+        for (int64_t n = 0; n < lane->count; n++) {
+            assert_true(lane->spans[n].start_s >= last_s - 1e-6);
+            assert_true(lane->spans[n].end_s >= lane->spans[n].start_s);
+            last_s = lane->spans[n].end_s;
+        }
+        assert_true(last_s <= exec_trainer_time_s(run.trainer) + 1e-3);
+        assert_int_equal(lane->total.count[SP_SPAN_FORWARD], 20);
+        assert_int_equal(lane->total.count[SP_SPAN_BACKWARD], 20);
+        assert_int_equal(lane->total.count[SP_SPAN_UPDATE], 20);
+        assert_int_equal(lane->total.count[SP_SPAN_EVALUATE], 2 * 3); /* 10 samples in minibatches of 4 */
+        assert_true(sp_trace_busy_s(trace, d) > 0 && sp_trace_busy_s(trace, d) <= exec_trainer_time_s(run.trainer));
+    }
+    run_close(&run);
+}
+
+/* The argument: how many plans to try. */
+int main(int argc, char **argv)
+{
+    plans = argc > 1 ? atoi(argv[1]) : plans;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_schedule_trains_the_weights_of_the_reference),
+        cmocka_unit_test(the_same_bits_whatever_the_timing),
+        cmocka_unit_test(memory_is_taken_as_planned_and_before_the_first_cycle_ends),
+        cmocka_unit_test(spans_are_those_of_the_plan),
+    };
+    return cmocka_run_group_tests_name("cuda training", tests, NULL, NULL);
+}
