@@ -29,6 +29,7 @@ struct sim_cost *sim_cost_alloc(const struct sp_plan *plan)
     cost->phase_count = plan->phase_count;
     cost->channel_count = plan->channel_count;
     cost->stages = sp_calloc((size_t)plan->stage_count * (size_t)plan->phase_count, sizeof *cost->stages);
+    cost->starts = sp_calloc((size_t)plan->stage_count, sizeof *cost->starts);
     cost->channels = sp_calloc((size_t)plan->channel_count + 1, sizeof *cost->channels);
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c].bus = -1;
@@ -53,6 +54,7 @@ void sim_cost_destroy(struct sim_cost **cost)
     free((*cost)->contention.machine);
     free((*cost)->noise.work);
     free((*cost)->stages);
+    free((*cost)->starts);
     free((*cost)->channels);
     free(*cost);
     *cost = NULL;

@@ -16,6 +16,12 @@ struct sim_stage_cost {
     double forward_s, backward_s, update_s, evaluate_s;
 };
 
+/* What F of a stage takes longer at the beginning, when memory is touched for the first time: the very first one, and
+ * each that is the first in its slot. */
+struct sim_start_cost {
+    double first_s, slot_s;
+};
+
 /* What a device computes. Tables of work are indexed by sim_cost_row(). */
 enum sim_work { SIM_WORK_FORWARD, SIM_WORK_BACKWARD, SIM_WORK_UPDATE, SIM_WORK_EVALUATE, SIM_WORK_COUNT };
 
@@ -87,6 +93,7 @@ struct sim_note {
 struct sim_cost {
     int stage_count, phase_count, channel_count, bus_count;
     struct sim_stage_cost *stages;     /* [phase * stage_count + stage] */
+    struct sim_start_cost *starts;     /* [stage], of the first phase */
     struct sim_channel_cost *channels; /* [channel] */
     double handoff_s;                  /* time a device spends to post or take a message */
     char **bus_names;

@@ -52,9 +52,14 @@ static const struct sp_field speed_fields[] = {
     FACTOR("load", load),
 };
 static const struct sp_field stage_fields[] = {
-    SECONDS("update", update_s),           SECONDS("update_parameter", update_parameter_s),
-    SECONDS("handover", handover_s),       SECONDS("handover_awake", handover_awake_s),
-    SECONDS("restart", restart_s),         SECONDS("received_byte", received_byte_s),
+    SECONDS("update", update_s),
+    SECONDS("update_parameter", update_parameter_s),
+    SECONDS("handover", handover_s),
+    SECONDS("handover_awake", handover_awake_s),
+    SECONDS("restart", restart_s),
+    SECONDS("received_byte", received_byte_s),
+    SECONDS("start", start_s),
+    SECONDS("touch_byte", touch_byte_s),
     SECONDS("load_sample", load_sample_s),
 };
 static const struct sp_field noise_fields[] = {
@@ -278,14 +283,16 @@ static void write_head(FILE *out, const struct sim_profile *p)
         "speed: {flops: %.4g, bytes: %.4g, drift: %.4f, load: %.4f}\n"
         "network: \"%s\"\n"
         "# an optimiser step, and for each parameter; a message to a device that sleeps, or still looks;\n"
-        "# what its stage takes longer then, and for each byte it gets; a sample to load\n"
+        "# what its stage takes longer then, and for each byte it gets; a run's first pass, and for\n"
+        "# each byte of memory touched first; a sample to load\n"
         "stage: {update: %.4e, update_parameter: %.4e, handover: %.4e, handover_awake: %.4e, "
-        "restart: %.4e, received_byte: %.4e, load_sample: %.4e}\n"
+        "restart: %.4e, received_byte: %.4e, start: %.4e, touch_byte: %.4e, load_sample: %.4e}\n"
         "# relative deviations: of an instruction, of a whole run\n"
         "noise: {forward: %.4f, backward: %.4f, update: %.4f, run: %.4f}\n",
         p->cpu, p->cores, p->backend, p->threads, p->convolution, p->flops, p->bytes_per_s, p->drift, p->load,
         p->network, p->update_s, p->update_parameter_s, p->handover_s, p->handover_awake_s, p->restart_s,
-        p->received_byte_s, p->load_sample_s, p->noise_forward, p->noise_backward, p->noise_update, p->noise_run);
+        p->received_byte_s, p->start_s, p->touch_byte_s, p->load_sample_s, p->noise_forward, p->noise_backward,
+        p->noise_update, p->noise_run);
     fputs("# times as long where several microbatches are in flight\nin_flight: ", out);
     write_classes(out, p->in_flight);
     fputs("# means over medians\nmean: ", out);

@@ -52,6 +52,7 @@ struct sim_profile {
     double update_s, update_parameter_s; /* of an optimiser step, and for each parameter */
     double handover_s, handover_awake_s; /* from one device to another that sleeps, or still looks */
     double restart_s, received_byte_s;   /* what a stage takes longer after that, and for each byte it gets */
+    double start_s, touch_byte_s;        /* the first time: of a run, and for each byte of its memory */
     double load_sample_s;                /* one sample prepared by a loader's thread */
     double in_flight[SIM_CLASS_COUNT];   /* times as long where several microbatches are in flight */
     double mean[SIM_CLASS_COUNT];        /* over the median: the machine's moments of weakness */

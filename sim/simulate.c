@@ -57,6 +57,16 @@ static int64_t scaled(int64_t ticks, double factor)
     return factor == 1 ? ticks : llround((double)ticks * factor);
 }
 
+/* What F takes longer because its memory was never touched before. */
+static int64_t first_touch(const struct sim *sim, const struct sp_instr *instr)
+{
+    const struct sim_start_ticks *start = &sim->starts[instr->stage];
+    int64_t q = instr->minibatch * sim->plan->phases[0].microbatches + instr->microbatch;
+    if (instr->phase > 0 || q >= sim->plan->in_flight[instr->stage])
+        return 0;
+    return start->slot + (q == 0 ? start->first : 0);
+}
+
 static enum sp_progress compute(struct sim *sim, int device, const struct sp_instr *instr)
 {
     enum sim_work work = SIM_WORK_UPDATE;
@@ -67,7 +77,7 @@ static enum sp_progress compute(struct sim *sim, int device, const struct sp_ins
     else if (instr->stage == 0)
         sim->updated = instr->minibatch;
     int64_t row = ((int64_t)instr->phase * sim->plan->stage_count + instr->stage) * SIM_WORK_COUNT + work;
-    int64_t ticks = sim->work[row];
+    int64_t ticks = sim->work[row] + (work == SIM_WORK_FORWARD ? first_touch(sim, instr) : 0);
     if (sim->noise != NULL)
         ticks = scaled(ticks, sim_noise_work(sim->noise, row, instr));
     if (sim->crowd != NULL && ticks > 0 && sim_crowd_has(sim->crowd, device)) {
@@ -257,6 +267,10 @@ static void set_costs(struct sim *sim, const struct sim_cost *cost)
         work[SIM_WORK_UPDATE] = sim_ticks(cost->stages[s].update_s);
         work[SIM_WORK_EVALUATE] = sim_ticks(cost->stages[s].evaluate_s);
     }
+    sim->starts = sp_calloc((size_t)plan->stage_count, sizeof *sim->starts);
+    for (int i = 0; i < plan->stage_count; i++)
+        sim->starts[i] =
+            (struct sim_start_ticks){sim_ticks(cost->starts[i].first_s), sim_ticks(cost->starts[i].slot_s)};
     sim->messages = sp_calloc((size_t)plan->phase_count * (size_t)plan->channel_count + 1, sizeof *sim->messages);
     for (int p = 0; p < plan->phase_count; p++)
         for (int c = 0; c < plan->channel_count; c++) {
@@ -326,6 +340,7 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
     free(sim.channels);
     free(sim.bus_free);
     free(sim.work);
+    free(sim.starts);
     free(sim.messages);
     free(sim.lanes);
     sim_crowd_destroy(&sim.crowd);

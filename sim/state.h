@@ -45,6 +45,11 @@ struct sim_totals {
     sim_long events, instructions;
 };
 
+/* As sim_start_cost. */
+struct sim_start_ticks {
+    int64_t first, slot;
+};
+
 struct sim_snapshot;
 
 struct sim {
@@ -52,6 +57,7 @@ struct sim {
     struct sim_queue queue;
     int64_t now, end;                   /* ticks since `totals.time` */
     int64_t *work;                      /* [sim_cost_row]: ticks */
+    struct sim_start_ticks *starts;     /* [stage] */
     struct sim_channel_ticks *messages; /* [phase * channel_count + channel] */
     struct sim_channel *channels;
     int64_t *bus_free;

@@ -246,7 +246,7 @@ static void wrong_files_are_told(void **state)
     "machine: {cpu: a, cores: 2, backend: cpu, threads: 1, convolution: auto}\n"                                       \
     "speed: {flops: 1e9, bytes: 1e9, drift: 0, load: 0}\nnetwork: lenet5\n"                                            \
     "stage: {update: 0, update_parameter: 0, handover: 0, handover_awake: 0, restart: 0, received_byte: 0, "           \
-    "load_sample: 0}\n"                                                                                                \
+    "start: 0, touch_byte: 0, load_sample: 0}\n"                                                                       \
     "noise: {forward: 0, backward: 0, update: 0, run: 0}\nheld_out: {points: 0, median: 0, ninth: 0}\nfit: []\n"
 #define EVERY  "{convolution: 1, fully-connected: 1, pooling: 1, elementwise: 1, update: 1}"
 #define FLIGHT "in_flight: " EVERY "\nmean: " EVERY "\n"

@@ -543,6 +543,48 @@ static void copies_that_block_hold_up_both_devices(void **state)
     sp_plan_destroy(&plan);
 }
 
+/*
+ * F and B take 1 s. The first F at stage 0 takes 0.5 s more, and each that is the first in its slot 0.25 s; at stage 1
+ * the latter only. Sequential minibatches have one slot: 4 s each and 0.5 + 0.25 + 0.25 s once, also where the rest is
+ * jumped over. On one device, gpipe with 3 microbatches has three slots a stage: 12 s a minibatch and 0.5 + 6 * 0.25 s
+ * once.
+ */
+static void memory_is_touched_for_the_first_time_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schedule;
+        int M;
+        int64_t minibatches;
+        double expected_s;
+    } cases[] = {{"sequential", 1, 3, 13}, {"sequential", 1, 1000, 4001}, {"gpipe", 3, 50, 50 * 12 + 2}};
+    int one[] = {0, 0};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct sp_phase phase = {.schedule = sp_schedule_find(cases[c].schedule),
+                                 .microbatches = cases[c].M,
+                                 .minibatches = cases[c].minibatches};
+        struct sp_plan_config config = {.cuts = (int[]){1},
+                                        .cut_count = 1,
+                                        .batch = 12,
+                                        .forward_devices = one,
+                                        .shared_memory = true,
+                                        .phases = &phase,
+                                        .phase_count = 1};
+        struct sp_plan *plan;
+        struct sp_error err = {0};
+        assert_int_equal(sp_plan_create(chain_network(), &config, &plan, &err), SP_OK);
+        struct sim_cost *cost = sim_cost_alloc(plan);
+        cost->stages[0] = cost->stages[1] = (struct sim_stage_cost){1, 1, 0, 0};
+        cost->starts[0] = (struct sim_start_cost){0.5, 0.25};
+        cost->starts[1] = (struct sim_start_cost){0, 0.25};
+        struct sim_result result = chain_run(plan, cost);
+        assert_float_equal(result.time_s, cases[c].expected_s, 1e-9);
+        sim_result_fini(&result);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +602,7 @@ int main(void)
         cmocka_unit_test(spans_beyond_the_room_are_counted),
         cmocka_unit_test(summaries_compare_relative_to_the_measured),
         cmocka_unit_test(copies_that_block_hold_up_both_devices),
+        cmocka_unit_test(memory_is_touched_for_the_first_time_once),
     };
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
 }

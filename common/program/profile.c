@@ -57,6 +57,21 @@ static void take_steps(struct size_samples *size, const struct program_result *r
     samples_clear(&size->step.now);
 }
 
+/* How much longer the first minibatch took. */
+static void take_first(struct profiling *p, struct size_samples *size, const struct program_result *result)
+{
+    const struct sp_lane *stages = &result->trace->lanes[0];
+    double first_s = 0;
+    for (int64_t s = 0; s < stages->count; s++)
+        if (stages->spans[s].minibatch == 0 && stages->spans[s].kind <= SP_SPAN_BACKWARD)
+            first_s += stages->spans[s].end_s - stages->spans[s].start_s;
+    *(double *)sp_grow((void **)&p->memory_bytes, p->first_count, sizeof(double)) =
+        (double)result->summary.devices[0].peak_bytes;
+    *(double *)sp_grow((void **)&p->first_s, p->first_count, sizeof(double)) =
+        fmax(0, first_s - size->step.rounds.values[size->step.rounds.count - 1]);
+    p->first_count++;
+}
+
 static sp_status measure_size(struct profiling *p, struct size_samples *size, struct sp_error *err)
 {
     struct profile_trial trial = {.what = "every layer",
@@ -69,6 +84,7 @@ static sp_status measure_size(struct profiling *p, struct size_samples *size, st
     profile_take_layers(result.layers, size->passes);
     profile_end_trial(p, size->passes);
     take_steps(size, &result);
+    take_first(p, size, &result);
     program_result_fini(&result);
     return SP_OK;
 }
@@ -174,6 +190,7 @@ static void fill(struct profiling *p, struct profile_stages *stages)
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
         profile->mean[c] = p->median_s[c] > 0 ? fmax(1, p->mean_s[c] / p->median_s[c]) : 1;
     profile_stages_finish(p, stages);
+    profile_line(p->memory_bytes, p->first_s, p->first_count, INFINITY, &profile->start_s, &profile->touch_byte_s);
     profile->load_sample_s = measure_loading(p->setup);
     fill_layers(p);
     fit_layers(p);
@@ -244,6 +261,8 @@ static void fini(struct profiling *p)
         pass_fini(&p->sizes[s].input);
         pass_fini(&p->sizes[s].step);
     }
+    free(p->memory_bytes);
+    free(p->first_s);
     samples_fini(&p->arithmetic);
     samples_fini(&p->copying);
 }

@@ -43,6 +43,8 @@ struct profiling {
     int rounds, round, trials, trial; /* so far, for the progress shown */
     int size_count;
     struct size_samples sizes[PROFILE_SIZES];
+    double *memory_bytes, *first_s; /* of trials: what they took, and how much longer the first minibatch, for a line */
+    int first_count;
     double patience_s;                                         /* left to wait for other programs */
     double mean_s[SIM_CLASS_COUNT], median_s[SIM_CLASS_COUNT]; /* sums over all passes of all trials */
     struct samples arithmetic, copying;                        /* probes */
@@ -60,6 +62,10 @@ struct profile_trial {
     bool evaluate;  /* at the end, some minibatches */
 };
 enum { PROFILE_TURNS = 3 };
+
+/* A line y = constant + slope x with neither below zero, and the slope at most `steepest`. Where x does not vary it is
+ * the mean. */
+void profile_line(const double *x, const double *y, int count, double steepest, double *constant, double *slope);
 
 /* Runs it on synthetic data of the network's shape, between two probes of the machine's speed, when other programs are
  * quiet; again, twice at most, where they were not meanwhile, and the quietest counts. The caller ends *result with

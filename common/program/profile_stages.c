@@ -10,9 +10,6 @@
 #include "common/schedule.h"
 #include "sim/overlap.h"
 
-#include <gsl/gsl_fit.h>
-#include <gsl/gsl_statistics.h>
-
 #include <math.h>
 #include <stdlib.h>
 
@@ -288,34 +285,16 @@ sp_status profile_stages_round(struct profiling *p, struct profile_stages *stage
     return p->profile->cores >= 2 * p->profile->threads ? round_of_devices(p, stages, err) : SP_OK;
 }
 
-/* A line y = constant + slope x with neither below zero, and the slope at most `steepest`. Where x does not vary it is
- * the mean. */
-static void fit_line(const double *x, const double *y, int count, double steepest, double *constant, double *slope)
-{
-    double c00, c01, c11, residual;
-    size_t n = (size_t)count;
-    *constant = *slope = 0;
-    if (n == 0)
-        return;
-    if (gsl_stats_max(x, 1, n) > gsl_stats_min(x, 1, n)) {
-        gsl_fit_linear(x, 1, y, 1, n, constant, slope, &c00, &c01, &c11, &residual);
-        if (*constant < 0)
-            gsl_fit_mul(x, 1, y, 1, n, slope, &c11, &residual);
-    }
-    *slope = fmin(fmax(0, *slope), steepest);
-    *constant = fmax(0, gsl_stats_mean(y, 1, n) - *slope * gsl_stats_mean(x, 1, n));
-}
-
 void profile_stages_finish(struct profiling *p, struct profile_stages *stages)
 {
     struct sim_profile *profile = p->profile;
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
         profile->in_flight[c] = stages->in_flight[c].count > 0 ? fmax(1, samples_median(&stages->in_flight[c])) : 1;
-    fit_line(stages->parameters, stages->updates_s, stages->update_count, INFINITY, &profile->update_s,
-             &profile->update_parameter_s);
+    profile_line(stages->parameters, stages->updates_s, stages->update_count, INFINITY, &profile->update_s,
+                 &profile->update_parameter_s);
     /* To get a byte from another core's cache takes no longer than to copy it twice. */
-    fit_line(stages->message_bytes, stages->after_s, stages->after_count, 4 / profile->bytes_per_s, &profile->restart_s,
-             &profile->received_byte_s);
+    profile_line(stages->message_bytes, stages->after_s, stages->after_count, 4 / profile->bytes_per_s,
+                 &profile->restart_s, &profile->received_byte_s);
     profile->restart_s = fmin(profile->restart_s, LONGEST_RESTART_S);
     profile->noise_forward = samples_median(&stages->forward);
     profile->noise_backward = samples_median(&stages->backward);

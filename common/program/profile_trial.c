@@ -5,6 +5,7 @@
 #include "common/program/profile.h"
 #include "exec/probe.h"
 
+#include <gsl/gsl_fit.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics.h>
 
@@ -71,6 +72,22 @@ double samples_spread(struct samples *samples)
 double samples_deviation(struct samples *samples)
 {
     return 1.4826 * samples_spread(samples);
+}
+
+void profile_line(const double *x, const double *y, int count, double steepest, double *constant, double *slope)
+{
+    double c00, c01, c11, residual;
+    size_t n = (size_t)count;
+    *constant = *slope = 0;
+    if (n == 0)
+        return;
+    if (gsl_stats_max(x, 1, n) > gsl_stats_min(x, 1, n)) {
+        gsl_fit_linear(x, 1, y, 1, n, constant, slope, &c00, &c01, &c11, &residual);
+        if (*constant < 0)
+            gsl_fit_mul(x, 1, y, 1, n, slope, &c11, &residual);
+    }
+    *slope = fmin(fmax(0, *slope), steepest);
+    *constant = fmax(0, gsl_stats_mean(y, 1, n) - *slope * gsl_stats_mean(x, 1, n));
 }
 
 int profile_minibatches(double step_s)

@@ -235,6 +235,25 @@ static sp_status price_stage(const struct pricing *p, int phase, int i, struct s
     return SP_OK;
 }
 
+/* Memory is touched for the first time: slots one by one, all else by the first F of a device's first stage. */
+static void price_start(const struct pricing *p, const struct sp_memory_plan *memory)
+{
+    static const enum sp_memory_kind others[] = {SP_MEMORY_GRADIENTS, SP_MEMORY_OPTIMIZER, SP_MEMORY_VERSIONS,
+                                                 SP_MEMORY_SCRATCH};
+    const struct sp_plan *plan = p->plan;
+    for (int i = 0; i < plan->stage_count; i++)
+        p->cost->starts[i].slot_s =
+            p->profile->touch_byte_s * (double)(memory->stages[i].slot_bytes + memory->stages[i].boundary_bytes);
+    for (int d = 0; d < plan->device_count; d++) {
+        int first = 0;
+        while (first < plan->stage_count && plan->stages[first].forward_device != d)
+            first++;
+        for (int k = 0; k < 4 && first < plan->stage_count; k++)
+            p->cost->starts[first].first_s += p->profile->touch_byte_s * (double)memory->bytes[d][others[k]];
+    }
+    p->cost->starts[plan->stage_count - 1].first_s += p->profile->start_s;
+}
+
 /* Weights that travel are copied, read once and written once; all else is handed over. */
 static void price_messages(const struct pricing *p)
 {
@@ -265,7 +284,6 @@ static void add_notes(const struct pricing *p)
 sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *plan,
                            const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
-    (void)memory;
     struct sim_profile profile;
     if (e->cost.file == NULL)
         return sp_reject(err, sp_experiment_mark(e, "cost.model"),
@@ -283,6 +301,8 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
             status = price_stage(&p, phase, i, err);
     if (status == SP_OK) {
         price_messages(&p);
+        if (memory != NULL)
+            price_start(&p, memory);
         add_notes(&p);
     }
     sim_profile_fini(&profile);
