@@ -56,7 +56,11 @@ unit = latest >= 3 * 3600 ? 3600.0 : latest >= 180 ? 60.0 : 1.0
 x(epoch, time) = against eq 'epoch' ? epoch : time / unit
 
 has_seeds = int(system("tail -n +2 ".quoted(csv)." | cut -d, -f1,2 | sort | uniq -d | head -n 1 | wc -l"))
-rows = (run_count + 1) / 2
+longest = 0
+do for [r = 1:run_count] {
+    longest = strlen(run_name[r]) > longest ? strlen(run_name[r]) : longest
+}
+rows = longest > 20 ? run_count : (run_count + 1) / 2
 foot = 18 + 18 * rows
 width = exists("wide") ? 1.6 * column_width : column_width
 height = (exists("wide") ? 300 : 250) + foot

@@ -12,6 +12,7 @@ if (wrong ne '') {
 load plots.'/kinds.gp'
 most_bars = 32
 stats csv skip 1 using (total(2, 8)) nooutput
+points_there = int(STATS_records)
 bars = STATS_records > most_bars ? most_bars : int(STATS_records)
 highest = STATS_max
 if (!(highest > 0)) {
@@ -24,20 +25,21 @@ do for [k = 1:kind_count] {
 }
 unit = highest >= 10 * GiB ? GiB : MiB
 longest = int(system("tail -n +2 ".quoted(csv)." | cut -d, -f1 | head -n ".most_bars." | awk '{n = length($0); if (n > m) m = n} END {print m}'"))
-left = 24 + 6.6 * longest > 200 ? 200 : 24 + 6.6 * longest # a label takes the room that it needs
-width = 1.5 * column_width
-height = 104 + bars * (bars > 12 ? 18 : 24)
+left = 24 + 6.8 * longest > 400 ? 400 : 24 + 6.8 * longest # a label takes the room that it needs
+width = left + column_width
+height = 114 + bars * (bars > 12 ? 18 : 24)
 load plots.'/terminal.gp'
 set lmargin at screen left / width
 set rmargin at screen 1 - 46.0 / width
-set bmargin at screen 92.0 / height
+set bmargin at screen 100.0 / height
 set tmargin at screen 1 - 10.0 / height
 set xrange [0 : 1.02 * highest / unit]
 set yrange [bars - 0.5 : -0.5]
 unset ytics
 set grid noytics
 set grid xtics back lt 1 lc rgb ruled lw 0.6
-set xlabel 'memory of all devices, '.(unit == GiB ? 'GiB' : 'MiB') offset 0, 0.3
+set xlabel 'memory of all devices, '.(unit == GiB ? 'GiB' : 'MiB').(points_there > bars ? \
+    sprintf(' (the first %d of %d)', bars, points_there) : '') offset 0, 0.3
 set key at screen 0.5, screen 40.0 / height center top vertical maxrows 2 reverse Left samplen 1 width 1
 set style fill solid 1 noborder
 half = 0.36

@@ -1,4 +1,4 @@
-# prediction.gp - predicted against measured, a panel for each quantity, a point for each configuration. In the dark band
+# prediction.gp - predicted against measured, a panel for each quantity, a point for each configuration (ends of intervals may be cut). In the dark band
 # are half of the predictions, in the light one nine in ten.
 #
 #   gnuplot -e "csv='figures/prediction.csv'; out='x.svg'" plots/prediction.gp
@@ -39,7 +39,7 @@ panel_rows = (panel_count + columns - 1) / columns
 rows = line_of(series, 1) eq 'all' ? 0 : (series_count + 3 * columns - 1) / (3 * columns)
 width = columns * column_width
 side = column_width - 92 # a square
-each = side + 66
+each = side + 80
 foot = 18 + 18 * rows
 height = panel_rows * each + foot + 8
 load plots.'/terminal.gp'
@@ -57,8 +57,8 @@ do for [p = 1:panel_count] {
     set autoscale
     unset logscale
     stats rows_of(csv, quantity) using (number_in(3) > 0 && number_in(4) > 0 ? \
-        (lowest = $3 < lowest ? $3 : lowest, lowest = $4 < lowest ? $4 : lowest, highest = $3 > highest ? $3 : highest, \
-         highest = $4 > highest ? $4 : highest, highest = number_in(6) > highest ? number_in(6) : highest, 0) : 0) nooutput
+        (lowest = $3 < lowest ? $3 : lowest, lowest = $4 < lowest ? $4 : lowest, \
+         highest = $3 > highest ? $3 : highest, highest = $4 > highest ? $4 : highest, 0) : 0) nooutput
     if (highest <= 0) {
         lowest = 1
         highest = 1

@@ -2,7 +2,7 @@
 # dashed) and measured (filled, with its 95 % interval). The line goes through the means of points with as many stages.
 #
 # Loaded by speedup.gp and utilization-stages.gp, which set `percent`, `what`, and `limit` (what no point can exceed,
-# from `devices`; drawn as a grey line).
+# from `devices`; drawn in grey).
 load plots.'/style.gp'
 wrong = wrong_with(csv, 'panel,series,stages,devices,predicted,predicted_low,predicted_high,measured,measured_low,measured_high', \
                    '3 4', '5 6 7 8 9 10', 1)
@@ -21,16 +21,18 @@ do for [s = 1:series_count] {
 }
 scaled(x) = percent ? 100 * x : x
 highest = 0
+widest = 0
 fewest = 1e9
 most = 0
 has_predicted = 0
 has_measured = 0
 has_interval = 0
-stats all_rows(csv) using (top = number_in(5) > number_in(8) ? number_in(5) : number_in(8), top = number_in(10) > top ? number_in(10) : top, \
-    top = number_in(7) > top ? number_in(7) : top, highest = top > highest ? top : highest, \
+stats all_rows(csv) using (top = number_in(5) > number_in(8) ? number_in(5) : number_in(8), \
+    highest = top > highest ? top : highest, wide = number_in(10) > number_in(7) ? number_in(10) : number_in(7), \
+    widest = wide > widest ? wide : widest, has_interval = has_interval || wide > 0, \
     has_predicted = has_predicted || number_in(5) > 0, has_measured = has_measured || number_in(8) > 0, \
-    has_interval = has_interval || number_in(7) > 0 || number_in(10) > 0, \
     fewest = $3 < fewest ? $3 : fewest, most = $3 > most ? $3 : most, 0) nooutput
+if (widest > highest) highest = widest < 1.4 * highest ? widest : 1.4 * highest # bars of two runs can be very wide
 if (!(highest > 0)) {
     print csv.': no '.what.' in it'
     exit status 1
@@ -40,7 +42,7 @@ columns = panel_count > 1 ? 2 : 1
 rows = (panel_count + columns - 1) / columns
 series_rows = (series_count + 3 * columns - 1) / (3 * columns)
 width = columns * column_width
-head = 34
+head = 46
 foot = 62 + (line_of(series, 1) eq 'all' ? 0 : 18 * series_rows)
 each = 236
 height = rows * (each + head) + foot - (rows - 1) * 4
@@ -65,7 +67,8 @@ do for [p = 1:panel_count] {
     set title (panel_count > 1 ? panel : what.(panel eq 'all' ? '' : ', '.panel)) offset 0, -0.4
     set ylabel (at_column == 0 ? axis : '') offset 1.2, 0
     set xlabel (at_row == rows - 1 || p + columns > panel_count ? 'stages'.(has_interval ? intervals_note : '') : '') offset 0, 0.3
-    plot rows_of(csv, panel) using 3:(limit ? $4 : NaN) smooth unique with lines lw 1.2 lc rgb grey notitle, \
+    plot rows_of(csv, panel) using ($3 - 0.32):(limit ? $4 : NaN):(0.64):(0) \
+            with vectors nohead lw 1.2 lc rgb grey notitle, \
         for [s = 1:series_count] rows_of_both(csv, panel, series_name[s]) using ($3 + dodge(s)):(point(5)) \
             smooth unique with lines lw 1.2 dt (5, 4) lc rgb color_of[s] notitle, \
         for [s = 1:series_count] rows_of_both(csv, panel, series_name[s]) using ($3 + dodge(s)):(point(8)) \

@@ -55,6 +55,7 @@ csv_program = ' \
     BEGIN { count_count = split(counts, count, " "); real_count = split(reals, real, " ") } \
     { sub(/\r$/, "") } \
     /[\001-\010\013-\037]/ { wrong("line " NR " is not text") } \
+    /[\042\044\047\134\140]/ { wrong("line " NR " has a quote, a dollar or a backslash, which no table for a figure has") } \
     NR == 1 { if (index($0, header) != 1) wrong("the first line is not \"" header "\""); columns = NF; next } \
     NF != columns { wrong("line " NR " has " NF " of " columns " columns") } \
     { for (i = 1; i <= count_count; i++) \

@@ -196,6 +196,10 @@ static void damaged_tables_are_told_by_line(void **state)
         write_table(table, strlen(table));
         expect_one_line(name, "another table", "the first line is not");
         free(table);
+        table = sp_format("%s\n%s\n$(touch %s/broken)\n", header, row, folder); /* names go to a shell */
+        write_table(table, strlen(table));
+        expect_one_line(name, "a shell's word", "line 3 has a quote, a dollar");
+        free(table);
         table = sp_format("%s\n%s\n", header, row);
         table[strlen(header) + 2] = '\0';
         write_table(table, strlen(header) + strlen(row) + 2);

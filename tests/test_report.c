@@ -283,6 +283,129 @@ static void a_damaged_run_is_told(void **state)
     free(page);
 }
 
+#define RESULTS                                                                                                        \
+    "id,point,repeat,engine,status,label,network,data,schedule,weights,cuts,stages,devices,batch,microbatches,seed,"   \
+    "minibatches,first_phase_fraction,stale_weight_fraction,staleness,peak_device_bytes,weights_bytes,"                \
+    "optimizer_bytes,gradients_bytes,versions_bytes,activations_bytes,boundary_bytes,scratch_bytes,folder,reason,"     \
+    "pipeline.schedule,pipeline.cuts\n"
+#define KINDS "900,100,100,100,0,400,200,100"
+
+/* Three points: the reference, one of three stages simulated and run, and one that is only simulated. And a failure. */
+static const char results[] = RESULTS
+    "a,0,0,real,ok,\"sequential [1, 2]\",lenet5,mnist,sequential,latest,1 2,3,1,64,1,1,10,1,0,0 0 0," KINDS
+    ",runs/a,,sequential,\"[1, 2]\"\n"
+    "b,1,0,real,ok,\"stale [1, 2]\",lenet5,mnist,stale,latest,1 2,3,3,64,1,1,10,1,0.042,4 2 0," KINDS
+    ",runs/b,,stale,\"[1, 2]\"\n"
+    "c,1,0,sim,ok,\"stale [1, 2]\",lenet5,mnist,stale,latest,1 2,3,3,64,1,1,10,1,0.042,4 2 0," KINDS
+    ",runs/c,,stale,\"[1, 2]\"\n"
+    "d,2,0,sim,ok,gpipe [1],lenet5,mnist,gpipe,latest,1,2,2,64,1,1,10,1,0,0 0," KINDS ",runs/d,,gpipe,[1]\n"
+    "e,3,0,real,failed,gpipe [9],lenet5,mnist,gpipe,latest,9,,,64,1,1,10,1,,,,,,,,,,,runs/e,\"no cut <9>\",gpipe,[9]\n";
+
+static const char summary[] = "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
+                              "0,,real,accuracy,0..1,3,0.90,0.89,0.91,0.01,\n"
+                              "1,,real,accuracy,0..1,3,0.88,0.87,0.89,0.01,\n"
+                              "1,,real,speedup,,3,1.5,1.4,1.6,0.05,1.7\n"
+                              "1,,sim,speedup,,1,1.8,,,,1.7\n"
+                              "2,,sim,speedup,,1,1.2,,,,\n";
+
+static const char comparisons[] =
+    "point,label,kind,reference,engine,metric,n,difference,difference_low,difference_high,ratio,ratio_low,ratio_high,p,"
+    "published_difference,published_ratio\n"
+    "1,,reference,0,real,accuracy,3,-0.02,-0.03,-0.01,0.98,,,0.01,-0.014,\n"
+    "1,,prediction,1,sim,speedup,3,0.3,,,1.2,,,0.01,,\n";
+
+static void write_sweep(void)
+{
+    char *made = sp_format("%s/all/sweep", folder);
+    struct sp_error err = {0};
+    assert_int_equal(sp_folder_make(made, &err), SP_OK);
+    free(made);
+    free(write_file("all/sweep/results.csv", results));
+    free(write_file("all/sweep/summary.csv", summary));
+    free(write_file("all/sweep/comparisons.csv", comparisons));
+    free(write_file("all/sweep/about.txt", "Table 5 & more"));
+}
+
+static char *report_on(const char *below)
+{
+    char *words = sp_format("report %s/%s", folder, below), *page = sp_format("%s/report.html", below);
+    if (run_program(words) != 0)
+        fail_msg("%s: %s", words, read_file("said"));
+    char *html = read_file(page);
+    free(words);
+    free(page);
+    return html;
+}
+
+static void expect_table(const char *name, const char *rows)
+{
+    char *path = sp_format("all/sweep/figures/%s.csv", name), *text = read_file(path), *from = strchr(text, '\n') + 1;
+    if (strcmp(from, rows) != 0)
+        fail_msg("%s, expected:\n%sgot:\n%s", path, rows, from);
+    free(path);
+    free(text);
+}
+
+/* What the figures are drawn from follows from the three files by hand: drops are minus the differences, in percentage
+ * points, and so the ends of their intervals change places. */
+static void the_page_of_a_sweep_says_what_its_files_say(void **state)
+{
+    (void)state;
+    write_sweep();
+    char *html = report_on("all/sweep");
+    check_alone(html);
+    check_nesting(html);
+    expect_table("speedup", "lenet5,stale,3,3,1.8,,,1.5,1.4,1.6\nlenet5,gpipe,2,2,1.2,,,,,\n");
+    expect_table("drop", "lenet5,4.2,2,1,3,1.4\n");
+    expect_table("staleness",
+                 "sequential,0,,0\nsequential,1,,0\nsequential,2,,0\nstale,0,4,4\nstale,1,2,2\nstale,2,0,0\n"
+                 "gpipe,0,0,\ngpipe,1,0,\n");
+    expect_table("prediction", "speedup,stale,1.8,1.5,1.4,1.6\n");
+    expect_table("memory-points", "sequential [1 2],100,100,100,0,400,200,100\nstale [1 2],100,100,100,0,400,200,100\n"
+                                  "gpipe [1],100,100,100,0,400,200,100\n");
+    expect_table("published", "speedup,stale [1 2],1.7,1.8,1.5,1.4,1.6\n"
+                              "change of accuracy (% points),stale [1 2],-1.4,,-2,-3,-1\n");
+    assert_int_equal(occurrences(html,
+                                 "Of 3 points the fastest measured is lenet5, stale [1 2]: 1.50 (1.40 to 1.60) times "
+                                 "as fast as one device; the simulation names the same one."),
+                     1);
+    assert_int_equal(occurrences(html, "off by 20.0 % in the median of 1 points"), 1);
+    assert_int_equal(occurrences(html, "by 2.00 (1.00 to 3.00) percentage points"), 1);
+    assert_int_equal(occurrences(html, "no cut &lt;9&gt;"), 1);
+    free(html);
+}
+
+static void sweeps_below_a_folder_share_a_page(void **state)
+{
+    (void)state;
+    char *html = report_on("all");
+    check_alone(html);
+    check_nesting(html);
+    assert_int_equal(occurrences(html, "<p>Table 5 &amp; more</p>"), 1);
+    assert_int_equal(occurrences(html, "<h2>Published, predicted and measured</h2>"), 1);
+    assert_int_equal(occurrences(html, "<tr><td>stale [1 2]</td><td>1.70</td><td>1.80</td><td>1.50 (1.40 to 1.60)</td>"
+                                       "<td>-0.20</td></tr>"),
+                     1);
+    free(html);
+}
+
+/* An unfinished sweep, and a folder of nothing. */
+static void what_is_no_report_is_told(void **state)
+{
+    (void)state;
+    char *words = sp_format("report %s/all/sweep", folder), *path = sp_format("%s/all/sweep/summary.csv", folder);
+    unlink(path);
+    assert_int_equal(run_program(words), 2);
+    char *said = read_file("said");
+    assert_non_null(strstr(said, "the sweep has not been finished"));
+    free(said);
+    free(words);
+    words = sp_format("report %s/all/sweep/figures", folder);
+    assert_int_equal(run_program(words), 2);
+    free(words);
+    free(path);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -307,6 +430,9 @@ int main(void)
         cmocka_unit_test(timelines_are_read),
         cmocka_unit_test(the_page_of_a_run_needs_nothing_else),
         cmocka_unit_test(a_damaged_run_is_told),
+        cmocka_unit_test(the_page_of_a_sweep_says_what_its_files_say),
+        cmocka_unit_test(sweeps_below_a_folder_share_a_page),
+        cmocka_unit_test(what_is_no_report_is_told),
     };
     return cmocka_run_group_tests_name("report", tests, make_folder, remove_folder);
 }

@@ -87,11 +87,55 @@ sp_status report_draw(struct report *report, const struct report_figure *figure,
     return status;
 }
 
-static sp_status write_report(struct report *report, struct sp_error *err)
+void report_draw_or_tell(struct report *report, const struct report_figure *figure, sp_status *status,
+                         struct sp_error *err)
+{
+    struct sp_error wrong = {0};
+    sp_status drawn = report_draw(report, figure, &wrong);
+    if (drawn != SP_OK) {
+        sp_page_say(&report->page, "p class=\"note\"", "No figure: %s", wrong.text);
+        *status = SP_FAIL(err, drawn, "%s", wrong.text);
+    }
+    sp_error_fini(&wrong);
+}
+
+void report_experiment(struct report *report, const char *folder)
+{
+    char *path = report_path(folder, "experiment.yaml"), *yaml;
+    size_t size;
+    struct sp_error unread = {0};
+    if (sp_file_read(path, 1 << 20, NULL, &yaml, &size, &unread) == SP_OK) {
+        fputs("<details><summary>experiment.yaml, with every key</summary>\n", report->page.out);
+        sp_page_say(&report->page, "pre", "%s", yaml);
+        fputs("</details>\n", report->page.out);
+        free(yaml);
+    }
+    sp_error_fini(&unread);
+    free(path);
+}
+
+/* What a folder is: which page it gets. */
+typedef sp_status (*page_writer)(struct report *report, char **title, struct sp_error *err);
+
+static page_writer writer_of(const char *folder)
+{
+    char **below;
+    if (report_has(folder, "results.csv"))
+        return report_sweep;
+    if (report_has(folder, "summary.json"))
+        return report_run;
+    int count = report_sweeps_below(folder, &below);
+    for (int s = 0; s < count; s++)
+        free(below[s]);
+    free(below);
+    return count > 0 ? report_collection : NULL;
+}
+
+static sp_status write_report(struct report *report, page_writer writer, struct sp_error *err)
 {
     char *title = NULL, *path = report_path(report->folder, "report.html");
     sp_page_begin(&report->page);
-    sp_status status = report_run(report, &title, err);
+    sp_status status = writer(report, &title, err);
     if (status == SP_OK)
         status = sp_page_write(&report->page, report->plots, title, path, err);
     if (status == SP_OK && !report->quiet)
@@ -107,14 +151,16 @@ sp_status program_report(const struct program *program, struct sp_error *err)
     struct report report = {.folder = program->argument, .quiet = program->quiet};
     struct sp_mark mark = {.file = report.folder};
     if (access(report.folder, R_OK | X_OK) != 0)
-        return sp_reject(err, mark, "no such folder; name one that sim, plan, train or compare wrote");
-    if (!report_has(report.folder, "summary.json"))
-        return sp_reject(err, mark, "nothing to report: no summary.json here");
+        return sp_reject(err, mark, "no such folder; name one that sim, plan, train, compare or sweep wrote");
+    page_writer writer = writer_of(report.folder);
+    if (writer == NULL)
+        return sp_reject(err, mark,
+                         "nothing to report: neither summary.json nor results.csv, here or one folder below");
     SP_TRY(sp_plots_find(&report.plots, err));
     report.figures = report_path(report.folder, "figures");
     sp_status status = sp_folder_make(report.figures, err);
     if (status == SP_OK)
-        status = write_report(&report, err);
+        status = write_report(&report, writer, err);
     free(report.figures);
     free(report.plots);
     return status;

@@ -48,7 +48,21 @@ struct report_figure {
 };
 sp_status report_draw(struct report *report, const struct report_figure *figure, struct sp_error *err);
 
+/* The same; what goes wrong is told on the page and in `err` and set in *status, and the rest goes on. */
+void report_draw_or_tell(struct report *report, const struct report_figure *figure, sp_status *status,
+                         struct sp_error *err);
+
 /* The title of the page; the caller frees. `report->page` is begun. */
 sp_status report_run(struct report *report, char **title, struct sp_error *err);
+
+/* experiment.yaml of a folder, folded away on the page; nothing where it has none. */
+void report_experiment(struct report *report, const char *folder);
+
+/* The folders below that are sweeps, in the order of their names; their number. The caller frees each and the list. */
+int report_sweeps_below(const char *folder, char ***out);
+
+/* The same of a sweep, and of a folder whose sub-folders are sweeps. */
+sp_status report_sweep(struct report *report, char **title, struct sp_error *err);
+sp_status report_collection(struct report *report, char **title, struct sp_error *err);
 
 #endif

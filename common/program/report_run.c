@@ -510,19 +510,6 @@ static sp_status write_staleness(const struct run *run, const char *path, struct
     return sp_file_commit(&file, err);
 }
 
-/* A figure that cannot be drawn is told on the page and in `err`; the rest goes on. */
-static void draw_or_tell(struct report *report, const struct report_figure *figure, sp_status *status,
-                         struct sp_error *err)
-{
-    struct sp_error wrong = {0};
-    sp_status drawn = report_draw(report, figure, &wrong);
-    if (drawn != SP_OK) {
-        sp_page_say(&report->page, "p class=\"note\"", "No figure: %s", wrong.text);
-        *status = SP_FAIL(err, drawn, "%s", wrong.text);
-    }
-    sp_error_fini(&wrong);
-}
-
 static sp_status write_figures(struct report *report, const struct run *run, struct sp_error *err)
 {
     sp_status status = SP_OK;
@@ -552,7 +539,7 @@ static sp_status write_figures(struct report *report, const struct run *run, str
     status = write_staleness(run, staleness, err);
     for (size_t f = 0; f < sizeof figures / sizeof *figures; f++)
         if (wanted[f])
-            draw_or_tell(report, &figures[f], &status, err);
+            report_draw_or_tell(report, &figures[f], &status, err);
     fputs("</div>\n", report->page.out);
     free(staleness);
     free(devices);
@@ -569,17 +556,7 @@ static void write_reproduce(struct report *report, const struct run *run)
     sp_page_say(&report->page, "h2", "To reproduce it");
     sp_page_say(&report->page, "pre", "build/stalepipe %s %s/experiment.yaml -o again\nbuild/stalepipe report again",
                 command, run->main->folder);
-    char *path = report_path(run->main->folder, "experiment.yaml"), *yaml;
-    size_t size;
-    struct sp_error unread = {0};
-    if (sp_file_read(path, 1 << 20, NULL, &yaml, &size, &unread) == SP_OK) {
-        fputs("<details><summary>experiment.yaml, with every key</summary>\n", report->page.out);
-        sp_page_say(&report->page, "pre", "%s", yaml);
-        fputs("</details>\n", report->page.out);
-        free(yaml);
-    }
-    sp_error_fini(&unread);
-    free(path);
+    report_experiment(report, run->main->folder);
     sp_page_say(&report->page, "p class=\"note\"", "%s",
                 is_comparison(run) ? "Both sides as one trace for Perfetto (ui.perfetto.dev): trace.json."
                                    : "As a trace for Perfetto (ui.perfetto.dev): trace.json.");

@@ -106,7 +106,7 @@ static const struct {
 } colours[] = {
     {"rgb( 51,  51,  51)", "var(--ink)"}, {"rgb(51,51,51)", "var(--ink)"},       {"rgb(128, 128, 128)", "var(--muted)"},
     {"rgb(128,128,128)", "var(--muted)"}, {"rgb(221, 221, 221)", "var(--rule)"}, {"rgb(228, 228, 228)", "var(--pale)"},
-    {"\"black\"", "\"var(--ink)\""},
+    {"\"black\"", "\"var(--ink)\""},      {"#FFFFFF", "var(--paper)"},
 };
 
 /* Where an id is given or used in an SVG of gnuplot's. */

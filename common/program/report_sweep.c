@@ -1,0 +1,299 @@
+#include "common/program/report_sweep.h"
+#include "common/alloc.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const engine_names[SWEEP_ENGINES] = {"sim", "real"};
+
+static int engine_of(const char *name)
+{
+    return strcmp(name, engine_names[SWEEP_SIM]) == 0    ? SWEEP_SIM
+           : strcmp(name, engine_names[SWEEP_REAL]) == 0 ? SWEEP_REAL
+                                                         : -1;
+}
+
+static int metric_of(const char *name)
+{
+    for (int m = 0; m < SP_METRIC_COUNT; m++)
+        if (strcmp(sp_metrics[m].name, name) == 0)
+            return m;
+    return -1;
+}
+
+/* Tables of figures have no commas and nothing that a shell reads. */
+static void clean(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from != '\0'; from++) {
+        bool plain = strchr(",\"'`$\\ ", *from) == NULL && (unsigned char)*from > 0x20;
+        if (plain || (to > text && to[-1] != ' '))
+            *to++ = *from;
+        if (!plain && to > text)
+            to[-1] = ' ';
+    }
+    *to = '\0';
+}
+
+static char *join(char *text, const char *more)
+{
+    char *longer = sp_format("%s%s%s", text, text[0] != '\0' && more[0] != '\0' ? " " : "", more);
+    free(text);
+    return longer;
+}
+
+const char *sweep_text(const struct sweep *sweep, const struct sweep_point *point, const char *column)
+{
+    int row = point->row[SWEEP_REAL] >= 0 ? point->row[SWEEP_REAL] : point->row[SWEEP_SIM];
+    return row < 0 ? "" : sp_table_text(&sweep->results, row, sp_table_column(&sweep->results, column));
+}
+
+double sweep_number(const struct sweep *sweep, const struct sweep_point *point, const char *column)
+{
+    const char *text = sweep_text(sweep, point, column);
+    char *end;
+    double x = strtod(text, &end);
+    return end == text || *end != '\0' ? NAN : x;
+}
+
+/* Whether a column has more than one value among the points. */
+static bool varies(const struct sweep *sweep, const char *column)
+{
+    for (int p = 1; p < sweep->count; p++)
+        if (strcmp(sweep_text(sweep, &sweep->points[p], column), sweep_text(sweep, &sweep->points[0], column)) != 0)
+            return true;
+    return false;
+}
+
+static struct sweep_point *find_point(struct sweep *sweep, double number)
+{
+    for (int p = 0; p < sweep->count; p++)
+        if (sweep->points[p].number == number)
+            return &sweep->points[p];
+    return NULL;
+}
+
+static void clear_estimate(struct sweep_estimate *estimate)
+{
+    *estimate = (struct sweep_estimate){NAN, NAN, NAN, NAN, 0};
+}
+
+/* Phases as they are written make no label: "stale+sequential 50 %", the share of the first, says as much. */
+static void shorten(const struct sweep *sweep, int row, struct sweep_point *point)
+{
+    const struct sp_table *results = &sweep->results;
+    const char *schedule = sp_table_text(results, row, sp_table_column(results, "schedule"));
+    double share = sp_table_number(results, row, sp_table_column(results, "first_phase_fraction"));
+    char *from = strstr(point->label, "[{"), *end = from != NULL ? strstr(from, "}]") : NULL;
+    if (end == NULL)
+        return;
+    char *phases = strchr(schedule, '+') != NULL && isfinite(share) ? sp_format("%s %.0f %%", schedule, 100 * share)
+                                                                    : sp_strdup(schedule);
+    char *label = sp_format("%.*s%s%s", (int)(from - point->label), point->label, phases, end + 2);
+    free(phases);
+    free(point->label);
+    point->label = label;
+}
+
+static void read_points(struct sweep *sweep)
+{
+    const struct sp_table *results = &sweep->results;
+    int point_column = sp_table_column(results, "point"), engine_column = sp_table_column(results, "engine");
+    int status = sp_table_column(results, "status"), label = sp_table_column(results, "label");
+    for (int r = 0; r < results->rows; r++) {
+        double number = sp_table_number(results, r, point_column);
+        int engine = engine_of(sp_table_text(results, r, engine_column));
+        bool failed = strcmp(sp_table_text(results, r, status), "failed") == 0;
+        sweep->failed += failed;
+        if (failed || engine < 0 || !(number >= 0 && number < 1e9))
+            continue;
+        struct sweep_point *point = find_point(sweep, number);
+        if (point == NULL) {
+            point = sp_grow((void **)&sweep->points, sweep->count++, sizeof *point);
+            *point = (struct sweep_point){.number = (int)number, .row = {-1, -1}};
+            point->label = sp_strdup(sp_table_text(results, r, label));
+            clean(point->label);
+            shorten(sweep, r, point);
+        }
+        if (point->row[engine] < 0)
+            point->row[engine] = r;
+    }
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct sweep_point *x = a, *y = b;
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* Swept keys that a figure shows otherwise: as its axis, as its series, or not at all. */
+static bool is_shown_otherwise(const char *key)
+{
+    static const char *const keys[] = {
+        "pipeline.schedule", "pipeline.cuts", "pipeline.weights",   "pipeline.microbatches", "phases",     "network",
+        "data.set",          "label",         "pipeline.placement", "devices.count",         "train.seed", "name",
+        "published"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (strcmp(keys[k], key) == 0)
+            return true;
+    return false;
+}
+
+/* Whether points of the same schedule have other weights: most schedules come with one policy. */
+static bool weights_vary(const struct sweep *sweep, const struct sweep_point *point)
+{
+    for (int p = 0; p < sweep->count; p++)
+        if (strcmp(sweep_text(sweep, &sweep->points[p], "schedule"), sweep_text(sweep, point, "schedule")) == 0 &&
+            strcmp(sweep_text(sweep, &sweep->points[p], "weights"), sweep_text(sweep, point, "weights")) != 0)
+            return true;
+    return false;
+}
+
+/* What a point's panel and its series in a figure are called. */
+static void name_point(const struct sweep *sweep, struct sweep_point *point)
+{
+    const struct sp_table *results = &sweep->results;
+    point->panel = sp_strdup(sweep_text(sweep, point, "network"));
+    for (int c = sp_table_column(results, "reason") + 1; c > 0 && c < results->columns; c++) {
+        if (is_shown_otherwise(results->names[c]) || !varies(sweep, results->names[c]))
+            continue;
+        const char *dot = strrchr(results->names[c], '.');
+        char *more =
+            sp_format("%s %s", dot != NULL ? dot + 1 : results->names[c], sweep_text(sweep, point, results->names[c]));
+        point->panel = join(point->panel, more);
+        free(more);
+    }
+    point->series = sp_strdup(sweep_text(sweep, point, "schedule"));
+    if (weights_vary(sweep, point))
+        point->series = join(point->series, sweep_text(sweep, point, "weights"));
+    if (varies(sweep, "microbatches") && sweep_number(sweep, point, "microbatches") > 1) {
+        char *more = sp_format("M=%s", sweep_text(sweep, point, "microbatches"));
+        point->series = join(point->series, more);
+        free(more);
+    }
+    clean(point->panel);
+    clean(point->series);
+    point->is_hybrid = strchr(sweep_text(sweep, point, "schedule"), '+') != NULL;
+    point->stages = sweep_number(sweep, point, "stages");
+    point->devices = sweep_number(sweep, point, "devices");
+    point->stale = sweep_number(sweep, point, "stale_weight_fraction");
+    point->first_phase = sweep_number(sweep, point, "first_phase_fraction");
+    for (int m = 0; m < SP_METRIC_COUNT; m++) {
+        clear_estimate(&point->error[m]);
+        for (int e = 0; e < SWEEP_ENGINES; e++) {
+            clear_estimate(&point->of[e][m]);
+            clear_estimate(&point->change[e][m]);
+            clear_estimate(&point->factor[e][m]);
+        }
+    }
+}
+
+/* An estimate from the columns MEAN, LOW, HIGH and PUBLISHED of a row. */
+static struct sweep_estimate estimate_at(const struct sp_table *table, int row, const char *mean, const char *low,
+                                         const char *high, const char *published)
+{
+    double n = sp_table_number(table, row, sp_table_column(table, "n"));
+    return (struct sweep_estimate){sp_table_number(table, row, sp_table_column(table, mean)),
+                                   sp_table_number(table, row, sp_table_column(table, low)),
+                                   sp_table_number(table, row, sp_table_column(table, high)),
+                                   sp_table_number(table, row, sp_table_column(table, published)),
+                                   n >= 0 && n < 1e9 ? (int)n : 0};
+}
+
+static void read_summary(struct sweep *sweep)
+{
+    const struct sp_table *table = &sweep->summary;
+    for (int r = 0; r < table->rows; r++) {
+        struct sweep_point *point = find_point(sweep, sp_table_number(table, r, sp_table_column(table, "point")));
+        int engine = engine_of(sp_table_text(table, r, sp_table_column(table, "engine")));
+        int metric = metric_of(sp_table_text(table, r, sp_table_column(table, "metric")));
+        if (point != NULL && engine >= 0 && metric >= 0)
+            point->of[engine][metric] = estimate_at(table, r, "mean", "low", "high", "published");
+    }
+}
+
+static void read_comparisons(struct sweep *sweep)
+{
+    const struct sp_table *table = &sweep->comparisons;
+    for (int r = 0; r < table->rows; r++) {
+        struct sweep_point *point = find_point(sweep, sp_table_number(table, r, sp_table_column(table, "point")));
+        int engine = engine_of(sp_table_text(table, r, sp_table_column(table, "engine")));
+        int metric = metric_of(sp_table_text(table, r, sp_table_column(table, "metric")));
+        bool prediction = strcmp(sp_table_text(table, r, sp_table_column(table, "kind")), "prediction") == 0;
+        if (point == NULL || engine < 0 || metric < 0)
+            continue;
+        struct sweep_estimate ratio = estimate_at(table, r, "ratio", "ratio_low", "ratio_high", "published_ratio");
+        if (prediction) {
+            point->error[metric] = ratio;
+            continue;
+        }
+        point->factor[engine][metric] = ratio;
+        point->change[engine][metric] =
+            estimate_at(table, r, "difference", "difference_low", "difference_high", "published_difference");
+    }
+}
+
+static sp_status read_table(const char *folder, const char *name, bool needed, struct sp_table *out,
+                            struct sp_error *err)
+{
+    char *path = report_path(folder, name);
+    sp_status status = SP_OK;
+    if (needed || report_has(folder, name))
+        status = sp_table_read(path, out, err);
+    free(path);
+    return status;
+}
+
+sp_status sweep_read(struct sweep *sweep, const char *folder, struct sp_error *err)
+{
+    *sweep = (struct sweep){.folder = sp_strdup(folder)};
+    SP_TRY(read_table(folder, "results.csv", true, &sweep->results, err));
+    if (!report_has(folder, "summary.csv"))
+        return sp_reject(err, (struct sp_mark){.file = folder},
+                         "no summary.csv: the sweep has not been finished; its command goes on with it");
+    SP_TRY(read_table(folder, "summary.csv", true, &sweep->summary, err));
+    SP_TRY(read_table(folder, "comparisons.csv", false, &sweep->comparisons, err));
+    SP_TRY(read_table(folder, "epochs.csv", false, &sweep->epochs, err));
+    read_points(sweep);
+    if (sweep->count == 0)
+        return sp_reject(err, (struct sp_mark){.file = folder}, "no run in results.csv came to its end");
+    qsort(sweep->points, (size_t)sweep->count, sizeof *sweep->points, by_number);
+    for (int p = 0; p < sweep->count; p++)
+        name_point(sweep, &sweep->points[p]);
+    read_summary(sweep);
+    read_comparisons(sweep);
+    return SP_OK;
+}
+
+void sweep_fini(struct sweep *sweep)
+{
+    for (int p = 0; p < sweep->count; p++) {
+        free(sweep->points[p].label);
+        free(sweep->points[p].panel);
+        free(sweep->points[p].series);
+    }
+    free(sweep->points);
+    free(sweep->folder);
+    sp_table_fini(&sweep->results);
+    sp_table_fini(&sweep->summary);
+    sp_table_fini(&sweep->comparisons);
+    sp_table_fini(&sweep->epochs);
+    *sweep = (struct sweep){0};
+}
+
+bool sweep_has(const struct sweep *sweep, enum sweep_engine engine, enum sp_metric metric)
+{
+    for (int p = 0; p < sweep->count; p++)
+        if (isfinite(sweep->points[p].of[engine][metric].mean))
+            return true;
+    return false;
+}
+
+bool sweep_has_change(const struct sweep *sweep, enum sp_metric metric)
+{
+    for (int p = 0; p < sweep->count; p++)
+        if (isfinite(sweep->points[p].change[SWEEP_REAL][metric].mean))
+            return true;
+    return false;
+}
