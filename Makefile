@@ -36,7 +36,8 @@ CUDA_READY := $(if $(SAN),,$(and $(CUDA_FOUND),$(NVCC),$(wildcard $(CUDA_LIB)/li
 ifeq ($(CUDA)$(SAN)$(CUDA_READY),1)
 $(error CUDA=1, but nvcc, cuBLAS or the CUDA runtime are not below $(CUDA_HOME))
 endif
-CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c))))
+NO_NCCL := $(if $(wildcard $(CUDA_HOME)/include/nccl.h),,tests/cudasim/nccl.c tests/cudasim/test_nccl.c)
+CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(filter-out $(NO_NCCL),$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c)))))
 SUITES += $(CUDA_SUITES)
 BENCHES := $(patsubst tests/%.c,%,$(filter-out $(if $(SIMGRID),,tests/bench/simgrid.c),$(sort $(wildcard tests/bench/*.c))))
 objects = $(patsubst %.c,$B/%.o,$(1))
@@ -104,7 +105,7 @@ $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 # The stand-in for CUDA devices. ThreadSanitizer must not see its queues, so it is told of them by hand.
 CUDA_FLAGS := -isystem $(CUDA_HOME)/include
 CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$(SAN)),-DCUDASIM_TSAN=1) $(CUDA_FLAGS)
-CUDASIM := $(call objects,$(filter-out tests/cudasim/test_%,$(wildcard tests/cudasim/*.c)))
+CUDASIM := $(call objects,$(filter-out tests/cudasim/test_% $(NO_NCCL),$(wildcard tests/cudasim/*.c)))
 CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
 $(CUDASIM): FLAGS := $(CUDASIM_FLAGS)
 $(CUDA_HOST): FLAGS += $(CUDA_FLAGS) -fPIC

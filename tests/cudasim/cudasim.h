@@ -34,6 +34,9 @@ void cudasim_set_peer(int possible);
 /* Each operation of a stream starts late by a random time below `microseconds`; 0: at once. */
 void cudasim_set_delays(uint64_t seed, int microseconds);
 
+/* How long an operation of NCCL waits for its other rank before that is a fault: 60 s. */
+void cudasim_set_patience(int seconds);
+
 /* Called with each fault's text; the faulty call then returns an error of its library. NULL: print and abort. */
 void cudasim_on_fault(void (*handler)(const char *message));
 int64_t cudasim_faults(void); /* since the start of the process */

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <time.h>
 
 #define CUDASIM_DEVICES_MAX 16
 
@@ -200,7 +201,9 @@ bool cudasim_capturing(void);       /* this thread's stream captures forbid bloc
 int64_t cudasim_stream_leaks(void); /* and events */
 int64_t cudasim_event_leaks(void);
 void cudasim_progress(void);                                     /* locked: wakes who waits for it */
-void cudasim_wait_for_progress(void);                            /* locked: until some operation has ended */
+void cudasim_wait_for_progress(void);                            /* locked: until something has gone on */
+bool cudasim_wait_until(const struct timespec *end);             /* the same; false: it is that late (CLOCK_REALTIME) */
+void cudasim_progress(void);                                     /* locked: something has gone on */
 void cudasim_finish_stream(cudaStream_t stream);                 /* locked: until all enqueued now has ended */
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);

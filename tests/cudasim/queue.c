@@ -253,6 +253,16 @@ void cudasim_wait_for_progress(void)
     pthread_cond_wait(&progress, cudasim_mutex());
 }
 
+bool cudasim_wait_until(const struct timespec *end)
+{
+    return pthread_cond_timedwait(&progress, cudasim_mutex(), end) != ETIMEDOUT;
+}
+
+void cudasim_progress(void)
+{
+    pthread_cond_broadcast(&progress);
+}
+
 void cudasim_finish_stream(cudaStream_t stream)
 {
     int64_t target = stream->enqueued;
