@@ -37,6 +37,12 @@ void cudasim_set_delays(uint64_t seed, int microseconds);
 /* How long an operation of NCCL waits for its other rank before that is a fault: 60 s. */
 void cudasim_set_patience(int seconds);
 
+/*
+ * Whether each operation is checked, when it is enqueued, to be ordered after all that use the same bytes: 1. For tests
+ * of ThreadSanitizer, which finds the same and what the host does, but only when it happens and is compiled in.
+ */
+void cudasim_set_order_check(int enable);
+
 /* Called with each fault's text; the faulty call then returns an error of its library. NULL: print and abort. */
 void cudasim_on_fault(void (*handler)(const char *message));
 int64_t cudasim_faults(void); /* since the start of the process */

@@ -72,11 +72,13 @@ static struct cudasim_op *append(struct cudasim_record *record, cudaStream_t str
 void cudasim_append_record(struct cudasim_record *record, cudaStream_t stream)
 {
     append(record, stream, run_nothing)->record = record;
+    cudasim_order_record(record, stream);
 }
 
 void cudasim_append_wait(struct cudasim_record *record, cudaStream_t stream)
 {
     append(record, stream, run_wait);
+    cudasim_order_wait(record, stream);
 }
 
 int cudasim_check_event(cudaEvent_t wanted)
@@ -216,6 +218,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
             status = cudaErrorNotReady;
         else {
             cudasim_acquire(event->record);
+            cudasim_order_host_after(&event->record->clock);
             status = (int)cudasim_device(event->device)->broken;
         }
     }
@@ -234,6 +237,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
         while (!record->done)
             cudasim_wait_for_progress();
         cudasim_acquire(record);
+        cudasim_order_host_after(&record->clock);
         cudasim_record_release(record);
         status = (int)cudasim_device(event->device)->broken;
     }
@@ -261,6 +265,8 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
     if (status == 0) {
         cudasim_acquire(start->record);
         cudasim_acquire(end->record);
+        cudasim_order_host_after(&start->record->clock);
+        cudasim_order_host_after(&end->record->clock);
         *ms = (float)((double)(end->record->at_ns - start->record->at_ns) / 1e6);
     }
     cudasim_unlock();

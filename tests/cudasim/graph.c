@@ -16,6 +16,7 @@ enum step_kind { STEP_OP, STEP_MARK, STEP_WAIT, STEP_RECORD };
 
 struct step {
     enum step_kind kind;
+    int number; /* in the capture */
     struct cudasim_op *op;
     int mark;          /* MARK, WAIT */
     cudaEvent_t event; /* RECORD: a real event, external to the graph */
@@ -37,7 +38,7 @@ struct CUgraph_st {
     struct lane lanes[LANES_MAX];
     int lane_count;
     struct mark *marks;
-    int mark_count;
+    int mark_count, step_count;
     cudaStream_t origin; /* NULL: the capture has ended */
     bool broken;
     int references; /* the graph and its executables */
@@ -69,6 +70,7 @@ static void add_step(struct CUgraph_st *graph, int lane, struct step step)
 {
     struct lane *at = &graph->lanes[lane];
     at->steps = grow(at->steps, at->count, sizeof *at->steps);
+    step.number = graph->step_count++;
     at->steps[at->count++] = step;
     if (step.kind == STEP_OP)
         at->seen[lane] = ++at->ops;
@@ -286,29 +288,38 @@ static bool still_there(const struct cudasim_op *op)
     return true;
 }
 
-/* Marks of other lanes may stand later in this order, so all records exist before the first step is sent. */
+static int send_step(struct CUgraphExec_st *exec, const struct step *step, cudaStream_t stream)
+{
+    if (step->kind == STEP_MARK)
+        cudasim_append_record(exec->records[step->mark], stream);
+    else if (step->kind == STEP_WAIT)
+        cudasim_append_wait(exec->records[step->mark], stream);
+    else if (step->kind == STEP_RECORD) {
+        cudasim_record_release(step->event->record);
+        step->event->record = cudasim_record_create();
+        step->event->capture = 0;
+        cudasim_append_record(step->event->record, stream);
+    } else if (!still_there(step->op))
+        return cudaErrorInvalidValue;
+    else
+        return cudasim_append(cudasim_op_copy(step->op), stream);
+    return 0;
+}
+
+/* In the order of the capture, so that each mark is sent before the waits for it. */
 static int replay(struct CUgraphExec_st *exec)
 {
     const struct CUgraph_st *graph = exec->graph;
+    int next[LANES_MAX] = {0}, status = 0;
     for (int mark = 0; mark < graph->mark_count; mark++)
         exec->records[mark] = cudasim_record_create();
-    int status = 0;
-    for (int i = 0; i < graph->lane_count; i++)
-        for (int k = 0; k < graph->lanes[i].count; k++) {
-            const struct step *step = &graph->lanes[i].steps[k];
-            if (step->kind == STEP_MARK)
-                cudasim_append_record(exec->records[step->mark], exec->streams[i]);
-            else if (step->kind == STEP_WAIT)
-                cudasim_append_wait(exec->records[step->mark], exec->streams[i]);
-            else if (step->kind == STEP_RECORD) {
-                cudasim_record_release(step->event->record);
-                step->event->record = cudasim_record_create();
-                step->event->capture = 0;
-                cudasim_append_record(step->event->record, exec->streams[i]);
-            } else if (still_there(step->op))
-                cudasim_append(cudasim_op_copy(step->op), exec->streams[i]);
-            else
-                status = cudaErrorInvalidValue;
+    for (int number = 0; number < graph->step_count; number++)
+        for (int i = 0; i < graph->lane_count; i++) {
+            const struct lane *lane = &graph->lanes[i];
+            if (next[i] == lane->count || lane->steps[next[i]].number != number)
+                continue;
+            int code = send_step(exec, &lane->steps[next[i]++], exec->streams[i]);
+            status = status != 0 ? status : code;
         }
     for (int mark = 0; mark < graph->mark_count; mark++)
         cudasim_record_release(exec->records[mark]);

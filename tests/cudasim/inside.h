@@ -18,6 +18,7 @@
 #include <time.h>
 
 #define CUDASIM_DEVICES_MAX 16
+#define CUDASIM_STREAMS_MAX 256 /* at a time */
 
 /* ---- ThreadSanitizer ---- */
 
@@ -79,16 +80,17 @@ void cudasim_setup(void); /* from the environment, once */
 
 struct cudasim_memory {
     uint64_t number;
-    int device;        /* -1: pinned host memory */
-    char *view;        /* what the program has; PROT_NONE for device memory */
-    char *alias;       /* where the bytes are; NULL when freed */
-    size_t bytes;      /* as asked for */
-    size_t span, skip; /* mapped bytes; bytes of them before the first */
-    int64_t pending;   /* operations that will use it */
+    int device;                      /* -1: pinned host memory */
+    char *view;                      /* what the program has; PROT_NONE for device memory */
+    char *alias;                     /* where the bytes are; NULL when freed */
+    size_t bytes;                    /* as asked for */
+    size_t span, skip;               /* mapped bytes; bytes of them before the first */
+    int64_t pending;                 /* operations that will use it */
+    struct cudasim_history *history; /* who has used it; NULL: nobody yet */
     struct cudasim_call call;
 };
 
-enum cudasim_access { CUDASIM_TOUCH = 0, CUDASIM_READ = 1, CUDASIM_WRITE = 2, CUDASIM_UPDATE = 3 };
+enum cudasim_access { CUDASIM_READ = 1, CUDASIM_WRITE = 2, CUDASIM_UPDATE = 3 };
 
 struct cudasim_use {
     struct cudasim_memory *memory; /* NULL: pageable */
@@ -138,8 +140,10 @@ void *cudasim_pointer_on(struct cudasim_op *op, int device, const void *pointer,
 /* Host memory, pinned or not. */
 void *cudasim_host_pointer(struct cudasim_op *op, const void *pointer, size_t bytes, enum cudasim_access access,
                            const char *what);
-/* A kernel's argument: to anywhere the device may reach. *pointer is replaced. `surely`: it is a pointer. */
-void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, const char *what);
+/* A kernel's argument: to anywhere the device may reach. *pointer is replaced. `surely`: it is a pointer. How far the
+ * kernel reads or writes is not known. */
+void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, enum cudasim_access access,
+                            const char *what);
 /* A fault when something that is written is also another argument. */
 void cudasim_no_overlap(struct cudasim_op *op);
 void cudasim_op_fault(struct cudasim_op *op, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -154,10 +158,16 @@ bool cudasim_in_guard(const void *address, const struct cudasim_memory **memory,
 
 /* ---- streams and events ---- */
 
+/* The latest moment of each stream that something comes after, by slot. */
+struct cudasim_clock {
+    int64_t at[CUDASIM_STREAMS_MAX];
+};
+
 struct cudasim_record {
     int references;
     bool done;
     int64_t at_ns;
+    struct cudasim_clock clock;
 };
 
 struct CUstream_st {
@@ -172,6 +182,8 @@ struct CUstream_st {
     uint64_t random;
     struct CUgraph_st *capture;
     int lane; /* of the capture */
+    int slot;
+    struct cudasim_clock clock;
     struct CUstream_st *next;
 };
 
@@ -187,12 +199,12 @@ struct CUevent_st {
 
 cudaError_t cudasim_stream_open(int device, unsigned flags, cudaStream_t *stream); /* locked */
 void cudasim_stream_close(cudaStream_t stream);                                    /* locked; idle */
-void cudasim_append(struct cudasim_op *op, cudaStream_t stream);                   /* locked */
-void cudasim_append_record(struct cudasim_record *record, cudaStream_t stream);    /* locked */
-void cudasim_append_wait(struct cudasim_record *record, cudaStream_t stream);      /* locked */
-struct cudasim_record *cudasim_record_create(void);                                /* one reference */
-void cudasim_record_done(struct cudasim_record *record);                           /* locked */
-void cudasim_record_release(struct cudasim_record *record);                        /* locked */
+int cudasim_append(struct cudasim_op *op, cudaStream_t stream); /* locked; its status, which is that of its order */
+void cudasim_append_record(struct cudasim_record *record, cudaStream_t stream); /* locked */
+void cudasim_append_wait(struct cudasim_record *record, cudaStream_t stream);   /* locked */
+struct cudasim_record *cudasim_record_create(void);                             /* one reference */
+void cudasim_record_done(struct cudasim_record *record);                        /* locked */
+void cudasim_record_release(struct cudasim_record *record);                     /* locked */
 /* 0, or the fault's code: a live stream of the current device. Locked. */
 int cudasim_check_stream(cudaStream_t stream, int invalid);
 int cudasim_check_event(cudaEvent_t event);
@@ -207,6 +219,17 @@ void cudasim_progress(void);                                     /* locked: some
 void cudasim_finish_stream(cudaStream_t stream);                 /* locked: until all enqueued now has ended */
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);
+
+/* ---- whether operations are ordered; all locked ---- */
+
+void cudasim_order_open(cudaStream_t stream);
+void cudasim_order_close(cudaStream_t stream);
+/* When an operation is enqueued: op->status is not 0 when it uses what another one uses, unordered. */
+void cudasim_order_op(struct cudasim_op *op, cudaStream_t stream);
+void cudasim_order_record(struct cudasim_record *record, cudaStream_t stream);
+void cudasim_order_wait(const struct cudasim_record *record, cudaStream_t stream);
+void cudasim_order_host_after(const struct cudasim_clock *clock); /* the host has waited for that */
+void cudasim_order_forget(struct cudasim_memory *memory);
 
 /* ---- graphs ---- */
 

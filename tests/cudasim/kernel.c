@@ -252,7 +252,8 @@ __attribute__((noinline)) struct cudasim_op *cudasim_launch_begin(const cudaLaun
     return op;
 }
 
-void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes, int surely, int number)
+void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes, enum cudasim_argument kind,
+                             int number)
 {
     char what[128];
     cudasim_hide();
@@ -260,7 +261,8 @@ void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes
     for (size_t at = 0; at + sizeof(void *) <= bytes; at += sizeof(void *)) {
         void *pointer;
         memcpy(&pointer, (char *)argument + at, sizeof pointer);
-        cudasim_kernel_pointer(op, &pointer, surely != 0, what);
+        cudasim_kernel_pointer(op, &pointer, kind != CUDASIM_HOLDS_POINTERS,
+                               kind == CUDASIM_OUTPUT ? CUDASIM_UPDATE : CUDASIM_READ, what);
         memcpy((char *)argument + at, &pointer, sizeof pointer);
     }
     cudasim_show();

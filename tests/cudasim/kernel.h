@@ -86,9 +86,11 @@ template <typename T> static inline void cudasim_translate(struct cudasim_op *op
 {
     static_assert(std::is_trivially_copyable<T>::value, "arguments of kernels are copied bytewise");
     if constexpr (std::is_pointer<T>::value)
-        cudasim_launch_pointers(op, &argument, sizeof argument, 1, number);
+        cudasim_launch_pointers(
+            op, &argument, sizeof argument,
+            std::is_const<typename std::remove_pointer<T>::type>::value ? CUDASIM_INPUT : CUDASIM_OUTPUT, number);
     else if constexpr (std::is_class<T>::value || std::is_array<T>::value)
-        cudasim_launch_pointers(op, &argument, sizeof argument, 0, number);
+        cudasim_launch_pointers(op, &argument, sizeof argument, CUDASIM_HOLDS_POINTERS, number);
     else
         (void)op, (void)argument, (void)number;
 }

@@ -21,8 +21,11 @@ int cudasim_lane(void);
 /* A launch: `bytes` at `argument` are copied to *copied, which `call` gets for each thread of the grid. */
 struct cudasim_op *cudasim_launch_begin(const cudaLaunchConfig_t *config, const char *kernel, void (*call)(void *),
                                         const void *argument, size_t bytes, void **copied);
-/* Translates the pointers in an argument; `surely`: it is one, else it may hold some. */
-void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes, int surely, int number);
+/* What an argument is: a pointer to what is only read, one to what may be written, or something that may hold some. */
+enum cudasim_argument { CUDASIM_INPUT, CUDASIM_OUTPUT, CUDASIM_HOLDS_POINTERS };
+/* Translates the pointers in an argument. */
+void cudasim_launch_pointers(struct cudasim_op *op, void *argument, size_t bytes, enum cudasim_argument kind,
+                             int number);
 cudaError_t cudasim_launch_end(struct cudasim_op *op);
 
 #ifdef __cplusplus

@@ -174,6 +174,7 @@ static cudaError_t give_back(void *pointer, bool host)
     else
         munmap(block->alias - GUARD, block->span + 2 * GUARD);
     block->alias = NULL;
+    cudasim_order_forget(block);
     return cudaSuccess;
 }
 
@@ -259,7 +260,8 @@ void *cudasim_host_pointer(struct cudasim_op *op, const void *pointer, size_t by
     return address;
 }
 
-void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, const char *what)
+void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, enum cudasim_access access,
+                            const char *what)
 {
     if (op->status != 0 || *pointer == NULL)
         return;
@@ -276,7 +278,7 @@ void cudasim_kernel_pointer(struct cudasim_op *op, void **pointer, bool surely, 
                          (unsigned long)block->number, block->device, device);
     } else if (in_block(op, block, *pointer, 0, what)) {
         char *address = block->alias + ((char *)*pointer - block->view);
-        add_use(op, block, address, 0, CUDASIM_TOUCH);
+        add_use(op, block, address, 0, access);
         *pointer = address;
     }
     cudasim_unlock();

@@ -1,6 +1,7 @@
 /*
  * planted.c - runs planted faults and looks at how they end.
  */
+#include "tests/cudasim/cudasim.h"
 #include "tests/cudasim/planted.h"
 
 #include <setjmp.h>
@@ -58,6 +59,10 @@ static bool ended_as(enum planted_kind kind, int status)
     case LEAK:
         return WIFEXITED(status) && WEXITSTATUS(status) == LEAK_STATUS;
     case RACE:
+        if (!TSAN)
+            return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+        __attribute__((fallthrough));
+    case HOST_RACE:
         return WIFEXITED(status) && WEXITSTATUS(status) == TSAN_STATUS;
     default:
         return WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -67,10 +72,15 @@ static bool ended_as(enum planted_kind kind, int status)
 static void is_reported(void **state)
 {
     const struct planted *fault = *state;
-    if (fault->kind == RACE && !TSAN)
+    if (fault->kind == HOST_RACE && !TSAN)
         skip();
     static char text[1 << 16];
     int status = run_apart(fault, text, sizeof text);
+    if (fault->kind == RACE || fault->kind == HOST_RACE) {
+        const char *race = TSAN ? "ThreadSanitizer: data race" : "which is not ordered after";
+        if (strstr(text, race) == NULL)
+            fail_msg("%s: not said: \"%s\"; status %#x, it said:\n%s", fault->name, race, (unsigned)status, text);
+    }
     for (int i = 0; i < 2; i++)
         if (fault->says[i] != NULL && strstr(text, fault->says[i]) == NULL)
             fail_msg("%s: not said: \"%s\"; status %#x, it said:\n%s", fault->name, fault->says[i], (unsigned)status,
@@ -87,6 +97,7 @@ int planted_main(int argc, char **argv, const char *suite, const struct planted 
     for (int i = 0; i < count; i++) {
         if (argc == 2 && strcmp(argv[1], list[i].name) == 0) {
             free(tests);
+            cudasim_set_order_check(!(TSAN && list[i].kind == RACE));
             set_up();
             list[i].run();
             return 0;

@@ -2,7 +2,8 @@
  * planted.h - tests that a mistake is reported: each planted fault runs in a process of its own, which has to end badly
  * and to say what is wrong. `test NAME` runs one, to see its report.
  *
- * Races are seen by ThreadSanitizer only, so they are skipped in other builds; sound programs must end well in all.
+ * Races with the host are seen by ThreadSanitizer only, so they are skipped in other builds; sound programs must end
+ * well in all.
  */
 #ifndef CUDASIM_PLANTED_H
 #define CUDASIM_PLANTED_H
@@ -11,8 +12,10 @@ enum planted_kind {
     FAULT,   /* reported by the stand-in, which aborts */
     SEGMENT, /* memory touched that is not to be touched */
     LEAK,    /* found at exit */
-    RACE,    /* ThreadSanitizer's report */
-    SOUND    /* nothing is reported */
+    RACE, /* between streams: reported at the call; by ThreadSanitizer, with the check of orders off, where it is there
+           */
+    HOST_RACE, /* with the host: ThreadSanitizer's report */
+    SOUND      /* nothing is reported */
 };
 
 struct planted {

@@ -135,18 +135,25 @@ int cudasim_op_end(struct cudasim_op *op)
     if (op->status != 0)
         return cudasim_op_cancel(op);
     cudasim_lock();
+    int status = 0;
     if (op->stream->capture != NULL)
         cudasim_capture_op(op);
     else
-        cudasim_append(op, op->stream);
+        status = cudasim_append(op, op->stream);
     cudasim_unlock();
-    return 0;
+    return status;
 }
 
-void cudasim_append(struct cudasim_op *op, cudaStream_t stream)
+int cudasim_append(struct cudasim_op *op, cudaStream_t stream)
 {
     op->next = NULL;
     op->stream = stream;
+    cudasim_order_op(op, stream);
+    int status = op->status;
+    if (status != 0) {
+        cudasim_op_free(op);
+        return status;
+    }
     for (int i = 0; i < op->use_count; i++)
         if (op->uses[i].memory != NULL)
             op->uses[i].memory->pending++;
@@ -155,6 +162,7 @@ void cudasim_append(struct cudasim_op *op, cudaStream_t stream)
     stream->last = &op->next;
     stream->enqueued++;
     pthread_cond_signal(&stream->more);
+    return 0;
 }
 
 /* ---- the thread of a stream ---- */
@@ -266,9 +274,11 @@ void cudasim_progress(void)
 void cudasim_finish_stream(cudaStream_t stream)
 {
     int64_t target = stream->enqueued;
+    struct cudasim_clock clock = stream->clock;
     while (stream->completed < target)
         cudasim_wait_for_progress();
     cudasim_acquire(stream);
+    cudasim_order_host_after(&clock);
 }
 
 /* ---- streams ---- */
@@ -290,6 +300,7 @@ cudaError_t cudasim_stream_open(int device, unsigned flags, cudaStream_t *out)
     }
     stream->next = streams;
     streams = stream;
+    cudasim_order_open(stream);
     *out = stream;
     return cudaSuccess;
 }
@@ -306,6 +317,7 @@ void cudasim_stream_close(cudaStream_t stream)
     pthread_join(stream->thread, NULL);
     pthread_mutex_lock(cudasim_mutex());
     pthread_cond_destroy(&stream->more);
+    cudasim_order_close(stream);
     free(stream);
 }
 
@@ -432,6 +444,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
             status = cudaErrorNotReady;
         else {
             cudasim_acquire(stream);
+            cudasim_order_host_after(&stream->clock);
             status = (int)after_waiting(stream->device);
         }
     }
@@ -469,12 +482,16 @@ cudaError_t cudaStreamGetDevice(cudaStream_t stream, int *device)
 struct host_function {
     cudaHostFn_t function;
     void *data;
+    struct cudasim_clock clock; /* of what comes before */
 };
 
 static void run_host_function(void *argument)
 {
     struct host_function *call = argument;
     call->function(call->data);
+    cudasim_lock();
+    cudasim_order_host_after(&call->clock); /* it may have told the host */
+    cudasim_unlock();
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
@@ -482,6 +499,13 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
     CUDASIM_BEGIN();
     struct cudasim_op *op =
         cudasim_op_begin(stream, sizeof(struct host_function), run_host_function, cudaErrorInvalidValue);
-    *(struct host_function *)op->argument = (struct host_function){function, data};
+    struct host_function *call = op->argument;
+    call->function = function;
+    call->data = data;
+    if (op->status == 0) {
+        cudasim_lock();
+        call->clock = stream->clock;
+        cudasim_unlock();
+    }
     return cudasim_end((cudaError_t)cudasim_op_end(op));
 }

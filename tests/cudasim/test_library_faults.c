@@ -235,8 +235,8 @@ static const struct planted planted[] = {
     PLANT(leading_dimension_too_small, FAULT, "cublasSgemm: A: 8 x 4 with leading dimension 7"),
     PLANT(matrix_beyond_its_memory, FAULT, "cublasSgemm: B: bytes 0 to 2048", "which has 1536 bytes"),
     PLANT(batch_norm_of_other_channels, FAULT, "cudnnBatchNormalizationForwardTraining: the parameters' descriptor is"),
-    PLANT(workspace_shared_by_streams, RACE, "data race", "cudnnConvolutionForward"),
-    PLANT(input_written_too_early, RACE, "data race", "cudaMemsetAsync"),
+    PLANT(workspace_shared_by_streams, RACE, "cudnnConvolutionForward"),
+    PLANT(input_written_too_early, RACE, "cudaMemsetAsync"),
     PLANT(sound_convolutions, SOUND, NULL),
 };
 

@@ -285,8 +285,8 @@ static const struct planted planted[] = {
     PLANT(send_beyond_the_memory, FAULT, "cudasim: ncclSend: sendbuff: bytes 0 to 2004", "which has 2000 bytes"),
     PLANT(ranks_on_one_device, FAULT, "cudasim: ncclCommInitAll: ranks 0 and 1 are on the same device 1"),
     PLANT(a_communicator_leaks, LEAK, "leak: NCCL handle of device 0"),
-    PLANT(received_and_read_at_once, RACE, "data race", "ncclRecv"),
-    PLANT(sent_and_written_at_once, RACE, "data race", "ncclSend"),
+    PLANT(received_and_read_at_once, RACE, "ncclRecv"),
+    PLANT(sent_and_written_at_once, RACE, "ncclSend"),
 };
 
 int main(int argc, char **argv)
