@@ -13,22 +13,30 @@
 
 enum { BURST = 8 };
 
+/* Channels of a stage's messages in training; -1: the other end is on this device, or there is none. */
+struct routes {
+    int activation_in, activation_out, gradient_in, gradient_out;
+    int stash, stash_credit, weights, weights_credit; /* between the stage's two devices */
+};
+
+/* What each instruction needs comes first. */
 struct sp_cursor {
+    int burst_at, burst_count;
+    int device, phase;
     const struct sp_plan *plan;
-    int device;
+    struct sp_stage_program *programs; /* [stage_count], of the current phase; empty before the first */
     int *stages, stage_count;          /* with forward or backward on this device, ascending */
     int forward_count;                 /* of them, with forward */
-    struct sp_stage_program *programs; /* [stage_count], of the current phase; empty before the first */
-    int phase;
+    struct routes *routes;             /* [stage_count] */
+    int64_t evaluate_tick;             /* of the next evaluation in this phase; -1: none */
+    int64_t evaluate_left;             /* evaluation forwards of this device still to come in the running evaluation */
+    int64_t gate_tick;                 /* of the next gate in this phase; -1: none */
     struct sp_instr burst[BURST];
-    int burst_at, burst_count;
-    struct sp_stage_program clock; /* the last stage's, run ahead to find when evaluations are due */
-    int64_t evaluate_tick;         /* of the next evaluation in this phase; -1: none */
-    int64_t evaluate_left;         /* evaluation forwards of this device still to come in the running evaluation */
     int64_t evaluations_done;
+    struct sp_stage_program clock; /* the last stage's, run ahead to find when evaluations are due */
     bool gates;
     struct sp_stage_program gate_clock; /* the first stage's, run ahead to find the gates */
-    int64_t gate_tick, gate_minibatch;  /* of the next gate in this phase; tick -1: none */
+    int64_t gate_minibatch;
 };
 
 /*
@@ -88,6 +96,21 @@ void sp_cursor_show_gates(struct sp_cursor *cursor)
     find_gate(cursor);
 }
 
+static struct routes routes_of(const struct sp_plan *plan, int i)
+{
+    enum sp_payload none = SP_PAYLOAD_CREDIT;
+    return (struct routes){
+        .activation_in = sp_plan_channel(plan, SP_PAYLOAD_ACTIVATION, none, false, i - 1, i),
+        .activation_out = sp_plan_channel(plan, SP_PAYLOAD_ACTIVATION, none, false, i, i + 1),
+        .gradient_in = sp_plan_channel(plan, SP_PAYLOAD_GRADIENT, none, false, i + 1, i),
+        .gradient_out = sp_plan_channel(plan, SP_PAYLOAD_GRADIENT, none, false, i, i - 1),
+        .stash = sp_plan_channel(plan, SP_PAYLOAD_STASH, none, false, i, i),
+        .stash_credit = sp_plan_channel(plan, SP_PAYLOAD_CREDIT, SP_PAYLOAD_STASH, false, i, i),
+        .weights = sp_plan_channel(plan, SP_PAYLOAD_WEIGHTS, none, false, i, i),
+        .weights_credit = sp_plan_channel(plan, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, false, i, i),
+    };
+}
+
 struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
 {
     SP_ASSERT(device >= 0 && device < plan->device_count, "device %d of %d", device, plan->device_count);
@@ -102,6 +125,9 @@ struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
         cursor->forward_count += stage->forward_device == device;
     }
     cursor->programs = sp_calloc((size_t)cursor->stage_count + 1, sizeof *cursor->programs);
+    cursor->routes = sp_calloc((size_t)cursor->stage_count + 1, sizeof *cursor->routes);
+    for (int s = 0; s < cursor->stage_count; s++)
+        cursor->routes[s] = routes_of(plan, cursor->stages[s]);
     open_phase(cursor);
     return cursor;
 }
@@ -115,6 +141,7 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
     sp_stage_program_fini(&(*cursor)->clock);
     sp_stage_program_fini(&(*cursor)->gate_clock);
     free((*cursor)->programs);
+    free((*cursor)->routes);
     free((*cursor)->stages);
     free(*cursor);
     *cursor = NULL;
@@ -127,61 +154,60 @@ static struct sp_instr *emit(struct sp_cursor *cursor, struct sp_instr instr)
     return &cursor->burst[cursor->burst_count++];
 }
 
-/* SEND or RECV on the channel of `payload` between two stages, if there is one (the stages may share a device).
- * `what` gives stage, minibatch and so on. */
-static void message(struct sp_cursor *cursor, enum sp_instr_kind kind, enum sp_payload payload, enum sp_payload credits,
-                    int from_stage, int to_stage, const struct sp_instr *what)
+/* SEND or RECV on a channel, if it is one. `what` gives stage, minibatch and so on. */
+static void message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, const struct sp_instr *what)
 {
-    int channel = sp_plan_channel(cursor->plan, payload, credits, what->evaluate, from_stage, to_stage);
     if (channel < 0)
         return;
     struct sp_instr *instr = emit(cursor, *what);
     instr->kind = kind;
     instr->channel = channel;
-    instr->oldest = -1;
-    if (payload != SP_PAYLOAD_WEIGHTS)
-        instr->version = -1;
+    instr->version = instr->oldest = -1;
 }
 
-static void emit_forward(struct sp_cursor *cursor, const struct sp_instr *f, int64_t q)
+/* The same of weights, whose version it names. */
+static void weights_message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, const struct sp_instr *u)
 {
-    const struct sp_plan *plan = cursor->plan;
-    int i = f->stage;
-    if (q >= plan->in_flight[i])
-        message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_STASH, i, i, f);
-    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i - 1, i, f);
+    message(cursor, kind, channel, u);
+    if (channel >= 0)
+        cursor->burst[cursor->burst_count - 1].version = u->version;
+}
+
+static void emit_forward(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *f, int64_t q)
+{
+    if (q >= cursor->plan->in_flight[f->stage])
+        message(cursor, SP_INSTR_RECV, routes->stash_credit, f);
+    message(cursor, SP_INSTR_RECV, routes->activation_in, f);
     emit(cursor, *f);
-    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_STASH, SP_PAYLOAD_CREDIT, i, i, f);
-    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i, i + 1, f);
+    message(cursor, SP_INSTR_SEND, routes->stash, f);
+    message(cursor, SP_INSTR_SEND, routes->activation_out, f);
 }
 
-static void emit_backward(struct sp_cursor *cursor, const struct sp_instr *b, int64_t q, int64_t q_count)
+static void emit_backward(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *b, int64_t q,
+                          int64_t q_count)
 {
-    int i = b->stage;
-    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_STASH, SP_PAYLOAD_CREDIT, i, i, b);
-    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, i + 1, i, b);
+    message(cursor, SP_INSTR_RECV, routes->stash, b);
+    message(cursor, SP_INSTR_RECV, routes->gradient_in, b);
     emit(cursor, *b);
-    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_GRADIENT, SP_PAYLOAD_CREDIT, i, i - 1, b);
-    if (q + cursor->plan->in_flight[i] < q_count)
-        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_STASH, i, i, b);
+    message(cursor, SP_INSTR_SEND, routes->gradient_out, b);
+    if (q + cursor->plan->in_flight[b->stage] < q_count)
+        message(cursor, SP_INSTR_SEND, routes->stash_credit, b);
 }
 
 /* The update, and where the weights travel, their way: the receiver has two buffers, so version v may leave when v - 1
  * has been taken over. */
-static void emit_update(struct sp_cursor *cursor, const struct sp_instr *u)
+static void emit_update(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *u)
 {
-    const struct sp_stage *stage = &cursor->plan->stages[u->stage];
-    int i = u->stage;
-    if (stage->backward_device == cursor->device) {
+    if (cursor->plan->stages[u->stage].backward_device == cursor->device) {
         emit(cursor, *u);
         if (u->version >= 2)
-            message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
-        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_WEIGHTS, SP_PAYLOAD_CREDIT, i, i, u);
+            message(cursor, SP_INSTR_RECV, routes->weights_credit, u);
+        weights_message(cursor, SP_INSTR_SEND, routes->weights, u);
         return;
     }
-    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_WEIGHTS, SP_PAYLOAD_CREDIT, i, i, u);
+    weights_message(cursor, SP_INSTR_RECV, routes->weights, u);
     if (u->version < sp_plan_updates(cursor->plan))
-        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_WEIGHTS, i, i, u);
+        message(cursor, SP_INSTR_SEND, routes->weights_credit, u);
 }
 
 /* The next step of the s-th stage here, as `earliest` gave it. */
@@ -191,6 +217,7 @@ static void emit_step(struct sp_cursor *cursor, int s, const struct sp_program_s
     sp_stage_program_advance(program);
     const struct sp_phase *phase = program->phase;
     const struct sp_stage *stage = &cursor->plan->stages[cursor->stages[s]];
+    const struct routes *routes = &cursor->routes[s];
     struct sp_instr instr = {
         .kind = step->kind,
         .stage = cursor->stages[s],
@@ -202,12 +229,19 @@ static void emit_step(struct sp_cursor *cursor, int s, const struct sp_program_s
         .phase = cursor->phase,
     };
     if (step->kind == SP_INSTR_UPDATE) {
-        emit_update(cursor, &instr);
+        emit_update(cursor, routes, &instr);
     } else if (step->kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
-        emit_forward(cursor, &instr, step->q);
+        emit_forward(cursor, routes, &instr, step->q);
     } else if (step->kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
-        emit_backward(cursor, &instr, step->q, program->order.q_count);
+        emit_backward(cursor, routes, &instr, step->q, program->order.q_count);
     }
+}
+
+/* Of activations, or of the credits for them. */
+static int evaluation_channel(const struct sp_plan *plan, enum sp_payload payload, int from_stage, int to_stage)
+{
+    enum sp_payload credits = payload == SP_PAYLOAD_CREDIT ? SP_PAYLOAD_ACTIVATION : SP_PAYLOAD_CREDIT;
+    return sp_plan_channel(plan, payload, credits, true, from_stage, to_stage);
 }
 
 /* The next forward of the running evaluation. Two minibatches may be between two devices, hence the credits. */
@@ -234,12 +268,12 @@ static void emit_evaluation(struct sp_cursor *cursor)
     };
     int i = f.stage;
     if (e >= 2)
-        message(cursor, SP_INSTR_RECV, SP_PAYLOAD_CREDIT, SP_PAYLOAD_ACTIVATION, i + 1, i, &f);
-    message(cursor, SP_INSTR_RECV, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i - 1, i, &f);
+        message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i + 1, i), &f);
+    message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i - 1, i), &f);
     emit(cursor, f);
-    message(cursor, SP_INSTR_SEND, SP_PAYLOAD_ACTIVATION, SP_PAYLOAD_CREDIT, i, i + 1, &f);
+    message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i, i + 1), &f);
     if (e + 2 < sp_plan_evaluation_minibatches(plan))
-        message(cursor, SP_INSTR_SEND, SP_PAYLOAD_CREDIT, SP_PAYLOAD_ACTIVATION, i, i - 1, &f);
+        message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i, i - 1), &f);
     if (--cursor->evaluate_left == 0)
         cursor->evaluations_done += phase->evaluate_minibatches;
 }
@@ -347,8 +381,8 @@ void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **st
         sp_append(state, count, program->forwards - q);
         sp_append(state, count, program->backwards - q);
         sp_append(state, count, program->update_pending);
-        for (int64_t n = program->backwards; n < program->forwards; n++)
-            sp_append(state, count, program->read[n % program->read_count] - since);
+        for (int64_t n = 0; program->stashes && n < program->forwards - program->backwards; n++)
+            sp_append(state, count, program->read[(program->oldest + n) % program->read_count] - since);
     }
     sp_append(state, count, cursor->burst_count - cursor->burst_at);
     for (int b = cursor->burst_at; b < cursor->burst_count; b++)

@@ -3,6 +3,12 @@
 
 #include <stdlib.h>
 
+static void look_ahead(struct sp_stage_program *program)
+{
+    if (program->k < 2 * program->order.q_count)
+        program->next = program->phase->schedule->step(&program->order, program->k);
+}
+
 void sp_stage_program_init(struct sp_stage_program *program, const struct sp_phase *phase, int P, int stage,
                            int64_t updates_before)
 {
@@ -13,10 +19,14 @@ void sp_stage_program_init(struct sp_stage_program *program, const struct sp_pha
                   .M = phase->microbatches,
                   .q_count = phase->microbatches * phase->minibatches},
         .updates = updates_before,
+        .backwards_left = phase->microbatches,
+        .stashes = phase->weights == SP_WEIGHTS_STASH,
     };
     int64_t in_flight = phase->schedule->in_flight(&program->order);
     program->read_count = in_flight > 0 ? (int)in_flight : 1;
-    program->read = sp_calloc((size_t)program->read_count, sizeof *program->read);
+    if (program->stashes)
+        program->read = sp_calloc((size_t)program->read_count, sizeof *program->read);
+    look_ahead(program);
 }
 
 void sp_stage_program_fini(struct sp_stage_program *program)
@@ -28,26 +38,28 @@ void sp_stage_program_fini(struct sp_stage_program *program)
 /* The oldest version that a later instruction reads, once the version `made` exists. */
 static int64_t oldest_needed(const struct sp_stage_program *program, int64_t made)
 {
-    if (program->phase->weights == SP_WEIGHTS_LATEST || program->backwards == program->forwards)
-        return made;
-    return program->read[program->backwards % program->read_count];
+    return program->stashes && program->backwards < program->forwards ? program->read[program->oldest] : made;
 }
 
 bool sp_stage_program_peek(const struct sp_stage_program *program, struct sp_program_step *step)
 {
     if (program->update_pending) {
         int64_t made = program->updates + 1;
-        struct sp_step last = program->phase->schedule->step(&program->order, program->k - 1);
-        *step = (struct sp_program_step){SP_INSTR_UPDATE, last.q, last.tick, made, oldest_needed(program, made)};
+        *step = (struct sp_program_step){SP_INSTR_UPDATE, program->backwards - 1, program->last_tick, made,
+                                         oldest_needed(program, made)};
         return true;
     }
     if (program->k >= 2 * program->order.q_count)
         return false;
-    struct sp_step next = program->phase->schedule->step(&program->order, program->k);
-    bool stashed = next.kind == SP_INSTR_BACKWARD && program->phase->weights == SP_WEIGHTS_STASH;
-    int64_t version = stashed ? program->read[next.q % program->read_count] : program->updates;
-    *step = (struct sp_program_step){next.kind, next.q, next.tick, version, -1};
+    bool stashed = program->stashes && program->next.kind == SP_INSTR_BACKWARD;
+    *step = (struct sp_program_step){program->next.kind, program->next.q, program->next.tick,
+                                     stashed ? program->read[program->oldest] : program->updates, -1};
     return true;
+}
+
+static int next_place(const struct sp_stage_program *program, int place)
+{
+    return place + 1 < program->read_count ? place + 1 : 0;
 }
 
 void sp_stage_program_advance(struct sp_stage_program *program)
@@ -57,14 +69,21 @@ void sp_stage_program_advance(struct sp_stage_program *program)
         program->updates++;
         return;
     }
-    struct sp_step step = program->phase->schedule->step(&program->order, program->k++);
-    if (step.kind == SP_INSTR_FORWARD) {
-        program->read[step.q % program->read_count] = program->updates;
+    if (program->next.kind == SP_INSTR_FORWARD) {
+        if (program->stashes)
+            program->read[program->newest] = program->updates;
+        program->newest = next_place(program, program->newest);
         program->forwards++;
     } else {
+        program->oldest = next_place(program, program->oldest);
         program->backwards++;
-        program->update_pending = step.q % program->order.M == program->order.M - 1;
+        program->update_pending = --program->backwards_left == 0;
+        if (program->update_pending)
+            program->backwards_left = program->order.M;
     }
+    program->last_tick = program->next.tick;
+    program->k++;
+    look_ahead(program);
 }
 
 int64_t sp_stage_program_skippable(const struct sp_stage_program *program, int64_t in_flight, int64_t all_updates)
@@ -84,14 +103,13 @@ int64_t sp_stage_program_skippable(const struct sp_stage_program *program, int64
 
 void sp_stage_program_skip(struct sp_stage_program *program, int64_t minibatches)
 {
-    int64_t q = minibatches * program->order.M, count = program->read_count;
-    int64_t *read = sp_calloc((size_t)count, sizeof *read);
-    for (int64_t n = program->forwards > count ? program->forwards - count : 0; n < program->forwards; n++)
-        read[(n + q) % count] = program->read[n % count] + minibatches;
-    free(program->read);
-    program->read = read;
+    int64_t q = minibatches * program->order.M;
+    for (int place = 0; program->stashes && place < program->read_count; place++)
+        program->read[place] += minibatches;
     program->k += 2 * q;
     program->updates += minibatches;
     program->forwards += q;
     program->backwards += q;
+    program->last_tick = program->phase->schedule->step(&program->order, program->k - 1).tick;
+    look_ahead(program);
 }

@@ -13,12 +13,17 @@
 struct sp_stage_program {
     const struct sp_phase *phase;
     struct sp_order order;
+    struct sp_step next;         /* compute step k, unless that is the end */
     int64_t k;                   /* next compute step */
     int64_t updates;             /* of all phases so far: the newest version */
-    int64_t forwards, backwards; /* done in this phase */
-    int64_t *read;               /* ring of the versions that F's in flight read */
-    int read_count;
-    bool update_pending; /* the next step is the update after the last microbatch's B */
+    int64_t forwards, backwards; /* done in this phase: the next ones' q */
+    int64_t last_tick;           /* of step k - 1 */
+    int backwards_left;          /* of the minibatch whose backwards are under way */
+    bool update_pending;         /* the next step is the update after the last microbatch's B */
+    bool stashes;
+    int newest, oldest; /* places in `read` of the next F and of the next B */
+    int read_count;     /* microbatches in flight at most */
+    int64_t *read;      /* stashed weights: ring of the versions that F's in flight read; else NULL */
 };
 
 /* A step: kind FORWARD, BACKWARD or UPDATE; q for F and B. */
