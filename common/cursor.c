@@ -19,18 +19,24 @@ struct routes {
     int stash, stash_credit, weights, weights_credit; /* between the stage's two devices */
 };
 
-/* What each instruction needs comes first. */
+/* A stage with forward or backward on this device. */
+struct part {
+    int stage, in_flight;
+    bool forward, backward; /* here */
+    struct routes routes;
+    struct sp_stage_program program; /* of the current phase */
+};
+
+/* What each instruction needs comes first, and lies together: with a thousand devices the cache is what limits. */
 struct sp_cursor {
     int burst_at, burst_count;
-    int device, phase;
+    int phase;
+    int part_count, forward_count; /* forward_count: parts with forward */
     const struct sp_plan *plan;
-    struct sp_stage_program *programs; /* [stage_count], of the current phase; empty before the first */
-    int *stages, stage_count;          /* with forward or backward on this device, ascending */
-    int forward_count;                 /* of them, with forward */
-    struct routes *routes;             /* [stage_count] */
-    int64_t evaluate_tick;             /* of the next evaluation in this phase; -1: none */
-    int64_t evaluate_left;             /* evaluation forwards of this device still to come in the running evaluation */
-    int64_t gate_tick;                 /* of the next gate in this phase; -1: none */
+    struct part *parts;    /* ascending */
+    int64_t evaluate_tick; /* of the next evaluation in this phase; -1: none */
+    int64_t evaluate_left; /* evaluation forwards of this device still to come in the running evaluation */
+    int64_t gate_tick;     /* of the next gate in this phase; -1: none */
     struct sp_instr burst[BURST];
     int64_t evaluations_done;
     struct sp_stage_program clock; /* the last stage's, run ahead to find when evaluations are due */
@@ -77,10 +83,10 @@ static void find_gate(struct sp_cursor *cursor)
 static void open_phase(struct sp_cursor *cursor)
 {
     const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
-    for (int s = 0; s < cursor->stage_count; s++) {
-        sp_stage_program_fini(&cursor->programs[s]);
-        sp_stage_program_init(&cursor->programs[s], phase, cursor->plan->stage_count, cursor->stages[s],
-                              phase->first_minibatch);
+    for (int s = 0; s < cursor->part_count; s++) {
+        struct part *part = &cursor->parts[s];
+        sp_stage_program_fini(&part->program);
+        sp_stage_program_init(&part->program, phase, cursor->plan->stage_count, part->stage, phase->first_minibatch);
     }
     sp_stage_program_fini(&cursor->clock);
     sp_stage_program_init(&cursor->clock, phase, cursor->plan->stage_count, cursor->plan->stage_count - 1, 0);
@@ -116,18 +122,14 @@ struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
     SP_ASSERT(device >= 0 && device < plan->device_count, "device %d of %d", device, plan->device_count);
     struct sp_cursor *cursor = sp_calloc(1, sizeof *cursor);
     cursor->plan = plan;
-    cursor->device = device;
-    cursor->stages = sp_calloc((size_t)plan->stage_count, sizeof *cursor->stages);
     for (int i = 0; i < plan->stage_count; i++) {
-        const struct sp_stage *stage = &plan->stages[i];
-        if (stage->forward_device == device || stage->backward_device == device)
-            cursor->stages[cursor->stage_count++] = i;
-        cursor->forward_count += stage->forward_device == device;
+        bool forward = plan->stages[i].forward_device == device, backward = plan->stages[i].backward_device == device;
+        if (!forward && !backward)
+            continue;
+        struct part *part = sp_grow((void **)&cursor->parts, cursor->part_count++, sizeof *part);
+        *part = (struct part){i, plan->in_flight[i], forward, backward, routes_of(plan, i), {0}};
+        cursor->forward_count += forward;
     }
-    cursor->programs = sp_calloc((size_t)cursor->stage_count + 1, sizeof *cursor->programs);
-    cursor->routes = sp_calloc((size_t)cursor->stage_count + 1, sizeof *cursor->routes);
-    for (int s = 0; s < cursor->stage_count; s++)
-        cursor->routes[s] = routes_of(plan, cursor->stages[s]);
     open_phase(cursor);
     return cursor;
 }
@@ -136,13 +138,11 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
 {
     if (*cursor == NULL)
         return;
-    for (int s = 0; s < (*cursor)->stage_count; s++)
-        sp_stage_program_fini(&(*cursor)->programs[s]);
+    for (int s = 0; s < (*cursor)->part_count; s++)
+        sp_stage_program_fini(&(*cursor)->parts[s].program);
     sp_stage_program_fini(&(*cursor)->clock);
     sp_stage_program_fini(&(*cursor)->gate_clock);
-    free((*cursor)->programs);
-    free((*cursor)->routes);
-    free((*cursor)->stages);
+    free((*cursor)->parts);
     free(*cursor);
     *cursor = NULL;
 }
@@ -173,9 +173,10 @@ static void weights_message(struct sp_cursor *cursor, enum sp_instr_kind kind, i
         cursor->burst[cursor->burst_count - 1].version = u->version;
 }
 
-static void emit_forward(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *f, int64_t q)
+static void emit_forward(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *f, int64_t q)
 {
-    if (q >= cursor->plan->in_flight[f->stage])
+    const struct routes *routes = &part->routes;
+    if (q >= part->in_flight)
         message(cursor, SP_INSTR_RECV, routes->stash_credit, f);
     message(cursor, SP_INSTR_RECV, routes->activation_in, f);
     emit(cursor, *f);
@@ -183,22 +184,23 @@ static void emit_forward(struct sp_cursor *cursor, const struct routes *routes, 
     message(cursor, SP_INSTR_SEND, routes->activation_out, f);
 }
 
-static void emit_backward(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *b, int64_t q,
-                          int64_t q_count)
+static void emit_backward(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *b, int64_t q)
 {
+    const struct routes *routes = &part->routes;
     message(cursor, SP_INSTR_RECV, routes->stash, b);
     message(cursor, SP_INSTR_RECV, routes->gradient_in, b);
     emit(cursor, *b);
     message(cursor, SP_INSTR_SEND, routes->gradient_out, b);
-    if (q + cursor->plan->in_flight[b->stage] < q_count)
+    if (q + part->in_flight < part->program.order.q_count)
         message(cursor, SP_INSTR_SEND, routes->stash_credit, b);
 }
 
 /* The update, and where the weights travel, their way: the receiver has two buffers, so version v may leave when v - 1
  * has been taken over. */
-static void emit_update(struct sp_cursor *cursor, const struct routes *routes, const struct sp_instr *u)
+static void emit_update(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *u)
 {
-    if (cursor->plan->stages[u->stage].backward_device == cursor->device) {
+    const struct routes *routes = &part->routes;
+    if (part->backward) {
         emit(cursor, *u);
         if (u->version >= 2)
             message(cursor, SP_INSTR_RECV, routes->weights_credit, u);
@@ -210,31 +212,28 @@ static void emit_update(struct sp_cursor *cursor, const struct routes *routes, c
         message(cursor, SP_INSTR_SEND, routes->weights_credit, u);
 }
 
-/* The next step of the s-th stage here, as `earliest` gave it. */
-static void emit_step(struct sp_cursor *cursor, int s, const struct sp_program_step *step)
+/* The next step of a part, as `earliest` gave it. */
+static void emit_step(struct sp_cursor *cursor, struct part *part, const struct sp_program_step *step)
 {
-    struct sp_stage_program *program = &cursor->programs[s];
-    sp_stage_program_advance(program);
-    const struct sp_phase *phase = program->phase;
-    const struct sp_stage *stage = &cursor->plan->stages[cursor->stages[s]];
-    const struct routes *routes = &cursor->routes[s];
+    const struct sp_phase *phase = part->program.phase;
+    int64_t M = phase->microbatches, nth = M == 1 ? step->q : step->q / M;
+    sp_stage_program_advance(&part->program);
     struct sp_instr instr = {
         .kind = step->kind,
-        .stage = cursor->stages[s],
-        .minibatch = phase->first_minibatch + step->q / phase->microbatches,
-        .microbatch = (int)(step->q % phase->microbatches),
+        .stage = part->stage,
+        .minibatch = phase->first_minibatch + nth,
+        .microbatch = (int)(step->q - nth * M),
         .version = step->version,
         .oldest = step->oldest,
         .channel = -1,
         .phase = cursor->phase,
     };
-    if (step->kind == SP_INSTR_UPDATE) {
-        emit_update(cursor, routes, &instr);
-    } else if (step->kind == SP_INSTR_FORWARD && stage->forward_device == cursor->device) {
-        emit_forward(cursor, routes, &instr, step->q);
-    } else if (step->kind == SP_INSTR_BACKWARD && stage->backward_device == cursor->device) {
-        emit_backward(cursor, routes, &instr, step->q, program->order.q_count);
-    }
+    if (step->kind == SP_INSTR_UPDATE)
+        emit_update(cursor, part, &instr);
+    else if (step->kind == SP_INSTR_FORWARD && part->forward)
+        emit_forward(cursor, part, &instr, step->q);
+    else if (step->kind == SP_INSTR_BACKWARD && part->backward)
+        emit_backward(cursor, part, &instr, step->q);
 }
 
 /* Of activations, or of the credits for them. */
@@ -253,15 +252,15 @@ static void emit_evaluation(struct sp_cursor *cursor)
     int64_t e = cursor->evaluations_done + done / cursor->forward_count;
     int64_t nth = done % cursor->forward_count;
     int s = 0;
-    while (plan->stages[cursor->stages[s]].forward_device != cursor->device || nth-- > 0)
+    while (!cursor->parts[s].forward || nth-- > 0)
         s++;
     struct sp_instr f = {
         .kind = SP_INSTR_FORWARD,
-        .stage = cursor->stages[s],
+        .stage = cursor->parts[s].stage,
         .minibatch = e,
         .microbatch = 0,
         .evaluate = true,
-        .version = cursor->programs[s].updates,
+        .version = cursor->parts[s].program.updates,
         .oldest = -1,
         .channel = -1,
         .phase = cursor->phase,
@@ -304,9 +303,9 @@ static void emit_gate(struct sp_cursor *cursor)
 static int earliest(const struct sp_cursor *cursor, struct sp_program_step *step)
 {
     int best = -1;
-    for (int s = 0; s < cursor->stage_count; s++) {
+    for (int s = 0; s < cursor->part_count; s++) {
         struct sp_program_step other;
-        if (sp_stage_program_peek(&cursor->programs[s], &other) && (best < 0 || other.tick < step->tick)) {
+        if (sp_stage_program_peek(&cursor->parts[s].program, &other) && (best < 0 || other.tick < step->tick)) {
             best = s;
             *step = other;
         }
@@ -339,7 +338,7 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
         } else if (is_due(cursor->gate_tick, s, tick)) {
             emit_gate(cursor);
         } else if (s >= 0) {
-            emit_step(cursor, s, &step);
+            emit_step(cursor, &cursor->parts[s], &step);
         } else if (cursor->phase + 1 < cursor->plan->phase_count) {
             cursor->phase++;
             open_phase(cursor);
@@ -373,8 +372,8 @@ void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state
 void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **state, int *count)
 {
     sp_append(state, count, cursor->phase);
-    for (int s = 0; s < cursor->stage_count; s++) {
-        const struct sp_stage_program *program = &cursor->programs[s];
+    for (int s = 0; s < cursor->part_count; s++) {
+        const struct sp_stage_program *program = &cursor->parts[s].program;
         int64_t q = (since - program->phase->first_minibatch) * program->order.M;
         sp_append(state, count, program->k - 2 * q);
         sp_append(state, count, program->updates - since);
@@ -394,8 +393,8 @@ int64_t sp_cursor_skippable(const struct sp_cursor *cursor)
     int64_t least = INT64_MAX;
     if (cursor->plan->evaluate_every > 0 || cursor->gates)
         return 0;
-    for (int s = 0; s < cursor->stage_count; s++) {
-        int64_t these = sp_stage_program_skippable(&cursor->programs[s], cursor->plan->in_flight[cursor->stages[s]],
+    for (int s = 0; s < cursor->part_count; s++) {
+        int64_t these = sp_stage_program_skippable(&cursor->parts[s].program, cursor->parts[s].in_flight,
                                                    sp_plan_updates(cursor->plan));
         least = these < least ? these : least;
     }
@@ -404,8 +403,8 @@ int64_t sp_cursor_skippable(const struct sp_cursor *cursor)
 
 void sp_cursor_skip(struct sp_cursor *cursor, int64_t minibatches)
 {
-    for (int s = 0; s < cursor->stage_count; s++)
-        sp_stage_program_skip(&cursor->programs[s], minibatches);
+    for (int s = 0; s < cursor->part_count; s++)
+        sp_stage_program_skip(&cursor->parts[s].program, minibatches);
     for (int b = cursor->burst_at; b < cursor->burst_count; b++)
         sp_instr_shift(&cursor->burst[b], minibatches);
 }
