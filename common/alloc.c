@@ -27,6 +27,15 @@ void *sp_calloc(size_t count, size_t size)
     return or_stop(calloc(count, size), count * size);
 }
 
+void *sp_alloc_lines(size_t count, size_t size)
+{
+    enum { LINE = 64 };
+    if (size != 0 && count > (SIZE_MAX - LINE) / size)
+        return or_stop(NULL, SIZE_MAX);
+    size_t bytes = (count * size + LINE) / LINE * LINE;
+    return memset(or_stop(aligned_alloc(LINE, bytes), bytes), 0, bytes);
+}
+
 void *sp_realloc(void *old, size_t bytes)
 {
     return or_stop(realloc(old, bytes), bytes);

@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-void *sp_alloc(size_t bytes);               /* uninitialised */
-void *sp_calloc(size_t count, size_t size); /* zeroed; count * size is checked for overflow */
+void *sp_alloc(size_t bytes);                    /* uninitialised */
+void *sp_calloc(size_t count, size_t size);      /* zeroed; count * size is checked for overflow */
+void *sp_alloc_lines(size_t count, size_t size); /* zeroed, from the start of a cache line on */
 void *sp_realloc(void *old, size_t bytes);
 char *sp_strdup(const char *text); /* NULL gives NULL */
 char *sp_format(const char *format, ...)

@@ -14,16 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void add_span(struct sim *sim, int lane, enum sp_span_kind kind, const struct sp_instr *instr, int64_t start,
-                     int64_t end)
+/* A span is kept where there is room. */
+static void keep_span(struct sim *sim, int lane, enum sp_span_kind kind, enum sp_payload payload,
+                      const struct sp_instr *instr, int64_t start, int64_t end)
 {
-    struct sim_lane_ticks *ticks = &sim->lanes[lane];
-    bool message = kind == SP_SPAN_TRANSFER || kind == SP_SPAN_WAIT;
-    enum sp_payload payload = message ? sim->plan->channels[instr->channel].payload : SP_PAYLOAD_COUNT;
-    ticks->ticks[kind] += end - start;
-    ticks->count[kind]++;
-    if (kind == SP_SPAN_WAIT)
-        ticks->wait[payload] += end - start;
     if (sim->trace->lanes[lane].count == sim->trace->lanes[lane].capacity)
         return;
     struct sp_span span = {.start_s = sim_seconds(sim->totals.time + start),
@@ -32,10 +26,40 @@ static void add_span(struct sim *sim, int lane, enum sp_span_kind kind, const st
                            .version = instr->version,
                            .stage = instr->stage,
                            .microbatch = instr->microbatch,
-                           .kind = kind};
-    if (message)
-        span.payload = payload;
+                           .kind = kind,
+                           .payload = payload};
     sp_trace_add(sim->trace, lane, &span);
+}
+
+static void add_span(struct sim *sim, int lane, enum sp_span_kind kind, const struct sp_instr *instr, int64_t start,
+                     int64_t end)
+{
+    sim->lanes[lane].ticks[kind] += end - start;
+    sim->lanes[lane].count[kind]++;
+    if (sim->keeps)
+        keep_span(sim, lane, kind, kind == SP_SPAN_TRANSFER ? sim->channels[instr->channel].payload : 0, instr, start,
+                  end);
+}
+
+static void add_wait(struct sim *sim, int device, enum sp_payload payload, const struct sp_instr *instr, int64_t start,
+                     int64_t end)
+{
+    sim->lanes[device].wait[payload] += end - start;
+    sim->lanes[device].count[SP_SPAN_WAIT]++;
+    if (sim->keeps)
+        keep_span(sim, device, SP_SPAN_WAIT, payload, instr, start, end);
+}
+
+void sim_sum_lanes(struct sim *sim)
+{
+    for (int l = 0; l < sim->trace->lane_count; l++) {
+        int64_t *lately = (int64_t *)&sim->lanes[l];
+        sim_long *total = (sim_long *)&sim->lane_totals[l];
+        for (int n = 0; n < SIM_LANE_NUMBERS; n++) {
+            total[n] += lately[n];
+            lately[n] = 0;
+        }
+    }
 }
 
 /* The device goes on at `at`. */
@@ -104,11 +128,12 @@ static const struct sim_channel_ticks *message_of(const struct sim *sim, const s
 static void push_arrival(struct sim_channel *state, int64_t arrival)
 {
     if (state->posted - state->taken == state->capacity) {
-        int64_t capacity = state->capacity ? 2 * state->capacity : 4;
+        int capacity = 2 * state->capacity;
         int64_t *ring = sp_alloc((size_t)capacity * sizeof *ring);
         for (int64_t k = state->taken; k < state->posted; k++)
             ring[k & (capacity - 1)] = state->arrivals[k & (state->capacity - 1)];
-        free(state->arrivals);
+        if (state->arrivals != state->few)
+            free(state->arrivals);
         state->arrivals = ring;
         state->capacity = capacity;
     }
@@ -127,7 +152,7 @@ static enum sp_progress take(struct sim *sim, int device, const struct sp_instr 
     int64_t arrival = state->arrivals[state->taken++ & (state->capacity - 1)];
     int64_t from = arrival > since ? arrival : since;
     if (from > since)
-        add_span(sim, device, SP_SPAN_WAIT, instr, since, from);
+        add_wait(sim, device, (enum sp_payload)state->payload, instr, since, from);
     return rest_until(sim, device, from + scaled(message_of(sim, instr)->handling, noise_of(sim, instr).take));
 }
 
@@ -146,7 +171,7 @@ static enum sp_progress receive(struct sim *sim, int device, const struct sp_ins
 static void announce(struct sim *sim, int channel, int64_t arrival)
 {
     struct sim_channel *state = &sim->channels[channel];
-    int to = sim->plan->channels[channel].to_device;
+    int to = state->to_device;
     if (arrival < state->last_arrival)
         arrival = state->last_arrival;
     state->last_arrival = arrival;
@@ -287,14 +312,32 @@ static void set_costs(struct sim *sim, const struct sim_cost *cost)
 /* The totals that were kept in ticks, in seconds; spans that were kept have been counted there too. */
 static void set_totals(struct sim *sim)
 {
+    sim_sum_lanes(sim);
     for (int l = 0; l < sim->trace->lane_count; l++) {
         struct sp_lane_total *total = &sim->trace->lanes[l].total;
-        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++) {
-            total->seconds[k] = sim_seconds(sim->lanes[l].ticks[k]);
-            total->count[k] = (int64_t)sim->lanes[l].count[k];
+        const struct sim_lane_total *ticks = &sim->lane_totals[l];
+        sim_long waits = 0;
+        for (int k = 0; k < SP_SPAN_WAIT; k++)
+            total->seconds[k] = sim_seconds(ticks->ticks[k]);
+        for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
+            total->count[k] = (int64_t)ticks->count[k];
+        for (int p = 0; p < SP_PAYLOAD_COUNT; p++) {
+            total->wait_s[p] = sim_seconds(ticks->wait[p]);
+            waits += ticks->wait[p];
         }
-        for (int p = 0; p < SP_PAYLOAD_COUNT; p++)
-            total->wait_s[p] = sim_seconds(sim->lanes[l].wait[p]);
+        total->seconds[SP_SPAN_WAIT] = sim_seconds(waits);
+    }
+}
+
+static void make_channels(struct sim *sim)
+{
+    const struct sp_plan *plan = sim->plan;
+    sim->channels = sp_alloc_lines((size_t)plan->channel_count, sizeof *sim->channels);
+    for (int c = 0; c < plan->channel_count; c++) {
+        sim->channels[c].arrivals = sim->channels[c].few;
+        sim->channels[c].capacity = sizeof sim->channels[c].few / sizeof *sim->channels[c].few;
+        sim->channels[c].payload = (uint8_t)plan->channels[c].payload;
+        sim->channels[c].to_device = plan->channels[c].to_device;
     }
 }
 
@@ -312,7 +355,7 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
     sim.jumps = !config->whole && !config->noisy;
     sim.crowd = sim_crowd_create(plan, cost);
     sim.flows = sim_flows_create(plan, cost, plan->device_count);
-    sim.channels = sp_calloc((size_t)plan->channel_count + 1, sizeof *sim.channels);
+    make_channels(&sim);
     sim.bus_free = sp_calloc((size_t)cost->bus_count + 1, sizeof *sim.bus_free);
     status = sp_trace_create(plan->device_count, number_links(&sim), config->spans_per_lane, &sim.trace, err);
     if (status == SP_OK) {
@@ -321,7 +364,9 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
             snprintf(lane->name, sizeof lane->name, "link %d -> %d", plan->channels[c].from_device,
                      plan->channels[c].to_device);
         }
-        sim.lanes = sp_calloc((size_t)sim.trace->lane_count, sizeof *sim.lanes);
+        sim.keeps = config->spans_per_lane > 0;
+        sim.lanes = sp_alloc_lines((size_t)sim.trace->lane_count, sizeof *sim.lanes);
+        sim.lane_totals = sp_calloc((size_t)sim.trace->lane_count, sizeof *sim.lane_totals);
         set_costs(&sim, cost);
         status = sp_drive(plan, &sim_engine, &sim, NULL, err);
     }
@@ -336,13 +381,15 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
         sp_trace_destroy(&sim.trace);
     }
     for (int c = 0; c < plan->channel_count; c++)
-        free(sim.channels[c].arrivals);
+        if (sim.channels[c].arrivals != sim.channels[c].few)
+            free(sim.channels[c].arrivals);
     free(sim.channels);
     free(sim.bus_free);
     free(sim.work);
     free(sim.starts);
     free(sim.messages);
     free(sim.lanes);
+    free(sim.lane_totals);
     sim_crowd_destroy(&sim.crowd);
     sim_flows_destroy(&sim.flows);
     sim_snapshot_destroy(&sim.snapshot);

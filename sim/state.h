@@ -20,23 +20,29 @@ struct sim_channel_ticks {
     double bytes;                    /* over fair links */
 };
 
-/* Messages posted and not yet taken. */
+/* Messages posted and not yet taken. Two cache lines. */
 struct sim_channel {
-    int64_t *arrivals; /* ring of `capacity`, a power of two */
+    int64_t *arrivals; /* ring of `capacity`, a power of two: `few` until more are under way */
     int64_t taken, posted;
-    int64_t capacity;
     int64_t last_arrival; /* first in, first out, even if a later message is smaller */
-    int lane;             /* of the trace */
-    int bus;
-    bool awaited; /* the receiver rests in RECV number `taken` */
     int64_t awaited_since;
+    int capacity, bus, to_device;
+    int lane;        /* of the trace */
+    uint8_t payload; /* enum sp_payload */
+    bool awaited;    /* the receiver rests in RECV number `taken` */
+    int64_t few[2];
     struct sp_instr awaited_by;
 };
 
-/* As sp_lane_total. */
-struct sim_lane_ticks {
-    sim_long ticks[SP_SPAN_KIND_COUNT], wait[SP_PAYLOAD_COUNT];
-    sim_long count[SP_SPAN_KIND_COUNT];
+/* What a lane did lately, in ticks; as sp_lane_total, but the waits are only there by payload. Two cache lines. */
+struct sim_lane {
+    int64_t ticks[SP_SPAN_WAIT], wait[SP_PAYLOAD_COUNT], count[SP_SPAN_KIND_COUNT];
+};
+enum { SIM_LANE_NUMBERS = sizeof(struct sim_lane) / sizeof(int64_t) };
+
+/* And all of it. */
+struct sim_lane_total {
+    sim_long ticks[SP_SPAN_WAIT], wait[SP_PAYLOAD_COUNT], count[SP_SPAN_KIND_COUNT];
 };
 
 /* Counters, all of which only grow. */
@@ -63,7 +69,9 @@ struct sim {
     int64_t *bus_free;
     int bus_count;
     struct sp_trace *trace;
-    struct sim_lane_ticks *lanes;
+    bool keeps; /* spans */
+    struct sim_lane *lanes;
+    struct sim_lane_total *lane_totals;
     struct sim_totals totals;
     const struct sim_noise_state *noise; /* NULL: nothing varies */
     struct sim_crowd *crowd;             /* NULL: devices do not slow each other */
@@ -73,6 +81,9 @@ struct sim {
     struct sim_snapshot *snapshot;
     int64_t jumped; /* minibatches */
 };
+
+/* Adds what the lanes did lately to their totals; long before 2^63 ticks. */
+void sim_sum_lanes(struct sim *sim);
 
 /* Speeds after all that happened at this time; before the next event is looked at. */
 static inline void sim_settle(struct sim *sim)

@@ -23,7 +23,7 @@ struct sim_snapshot {
     int count;
     int64_t now;
     struct sim_totals totals;
-    struct sim_lane_ticks *lanes;
+    struct sim_lane_total *lanes;
 };
 
 void sim_snapshot_destroy(struct sim_snapshot **snapshot)
@@ -99,7 +99,8 @@ static int64_t skippable(const struct sim *sim, struct sp_cursor *const *cursors
 static void take_snapshot(struct sim *sim, struct sp_cursor *const *cursors, int64_t minibatch)
 {
     struct sim_snapshot *snapshot = sim->snapshot;
-    size_t bytes = (size_t)sim->trace->lane_count * sizeof *sim->lanes;
+    size_t bytes = (size_t)sim->trace->lane_count * sizeof *sim->lane_totals;
+    sim_sum_lanes(sim);
     free(snapshot->state);
     snapshot->state = write_state(sim, cursors, minibatch, &snapshot->count);
     snapshot->minibatch = minibatch;
@@ -107,7 +108,7 @@ static void take_snapshot(struct sim *sim, struct sp_cursor *const *cursors, int
     snapshot->now = sim->now;
     snapshot->totals = sim->totals;
     snapshot->lanes = sp_realloc(snapshot->lanes, bytes);
-    memcpy(snapshot->lanes, sim->lanes, bytes);
+    memcpy(snapshot->lanes, sim->lane_totals, bytes);
 }
 
 /* Whether a jump loses no span that would be kept. */
@@ -116,7 +117,7 @@ static bool trace_is_full(const struct sim *sim)
     for (int l = 0; l < sim->trace->lane_count; l++) {
         const struct sp_lane *lane = &sim->trace->lanes[l];
         for (int k = 0; k < SP_SPAN_KIND_COUNT && lane->count < lane->capacity; k++)
-            if (sim->lanes[l].count[k] != sim->snapshot->lanes[l].count[k])
+            if (sim->lane_totals[l].count[k] != sim->snapshot->lanes[l].count[k])
                 return false;
     }
     return true;
@@ -137,8 +138,8 @@ static void jump(struct sim *sim, struct sp_cursor *const *cursors, int64_t peri
     sim->totals.time += times * elapsed;
     repeat(&sim->totals.events, &snapshot->totals.events, sizeof(sim_long), times);
     repeat(&sim->totals.instructions, &snapshot->totals.instructions, sizeof(sim_long), times);
-    repeat((sim_long *)sim->lanes, (const sim_long *)snapshot->lanes,
-           (size_t)sim->trace->lane_count * sizeof *sim->lanes, times);
+    repeat((sim_long *)sim->lane_totals, (const sim_long *)snapshot->lanes,
+           (size_t)sim->trace->lane_count * sizeof *sim->lane_totals, times);
     for (int d = 0; d < sim->plan->device_count; d++)
         sp_cursor_skip(cursors[d], minibatches);
     for (int c = 0; c < sim->plan->channel_count; c++)
@@ -158,6 +159,7 @@ static void compare(struct sim *sim, struct sp_cursor *const *cursors, int64_t m
     struct sim_snapshot *snapshot = sim->snapshot;
     int64_t period = minibatch - snapshot->minibatch, most = skippable(sim, cursors) / period * period;
     int count;
+    sim_sum_lanes(sim);
     if (most == 0 || !trace_is_full(sim))
         return;
     int64_t *state = write_state(sim, cursors, minibatch, &count);
@@ -171,6 +173,7 @@ static void compare(struct sim *sim, struct sp_cursor *const *cursors, int64_t m
 static void rebase(struct sim *sim)
 {
     int64_t by = sim->now;
+    sim_sum_lanes(sim);
     sim->totals.time += by;
     sim->now -= by;
     sim->end -= by;
