@@ -33,7 +33,6 @@ struct sp_cursor {
     int phase;
     int part_count, forward_count; /* forward_count: parts with forward */
     const struct sp_plan *plan;
-    struct part *parts;    /* ascending */
     int64_t evaluate_tick; /* of the next evaluation in this phase; -1: none */
     int64_t evaluate_left; /* evaluation forwards of this device still to come in the running evaluation */
     int64_t gate_tick;     /* of the next gate in this phase; -1: none */
@@ -43,6 +42,7 @@ struct sp_cursor {
     bool gates;
     struct sp_stage_program gate_clock; /* the first stage's, run ahead to find the gates */
     int64_t gate_minibatch;
+    struct part parts[]; /* ascending */
 };
 
 /*
@@ -117,18 +117,29 @@ static struct routes routes_of(const struct sp_plan *plan, int i)
     };
 }
 
+static bool is_here(const struct sp_plan *plan, int stage, int device)
+{
+    return plan->stages[stage].forward_device == device || plan->stages[stage].backward_device == device;
+}
+
 struct sp_cursor *sp_cursor_create(const struct sp_plan *plan, int device)
 {
     SP_ASSERT(device >= 0 && device < plan->device_count, "device %d of %d", device, plan->device_count);
-    struct sp_cursor *cursor = sp_calloc(1, sizeof *cursor);
+    size_t parts = 0;
+    for (int i = 0; i < plan->stage_count; i++)
+        parts += is_here(plan, i, device);
+    struct sp_cursor *cursor = sp_alloc_lines(1, sizeof *cursor + parts * sizeof *cursor->parts);
     cursor->plan = plan;
     for (int i = 0; i < plan->stage_count; i++) {
-        bool forward = plan->stages[i].forward_device == device, backward = plan->stages[i].backward_device == device;
-        if (!forward && !backward)
+        if (!is_here(plan, i, device))
             continue;
-        struct part *part = sp_grow((void **)&cursor->parts, cursor->part_count++, sizeof *part);
-        *part = (struct part){i, plan->in_flight[i], forward, backward, routes_of(plan, i), {0}};
-        cursor->forward_count += forward;
+        struct part *part = &cursor->parts[cursor->part_count++];
+        *part = (struct part){.stage = i,
+                              .in_flight = plan->in_flight[i],
+                              .forward = plan->stages[i].forward_device == device,
+                              .backward = plan->stages[i].backward_device == device,
+                              .routes = routes_of(plan, i)};
+        cursor->forward_count += part->forward;
     }
     open_phase(cursor);
     return cursor;
@@ -142,7 +153,6 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
         sp_stage_program_fini(&(*cursor)->parts[s].program);
     sp_stage_program_fini(&(*cursor)->clock);
     sp_stage_program_fini(&(*cursor)->gate_clock);
-    free((*cursor)->parts);
     free(*cursor);
     *cursor = NULL;
 }
@@ -322,6 +332,16 @@ static bool is_due(int64_t after, int s, int64_t tick)
 static bool is_earlier(int64_t after, int64_t other)
 {
     return after >= 0 && after < other;
+}
+
+void sp_cursor_prefetch(const struct sp_cursor *cursor)
+{
+    enum { LINE = 64, BURST_LINES = 4 };
+    const char *head = (const char *)cursor, *part = (const char *)cursor->parts;
+    for (int l = 0; l < BURST_LINES; l++)
+        __builtin_prefetch(head + l * LINE, 1);
+    for (size_t at = 0; at < sizeof(struct part) + LINE - 1; at += LINE)
+        __builtin_prefetch(part + at, 1);
 }
 
 bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)

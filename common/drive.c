@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { FEW = 32 }; /* devices whose cursors stay in the cache by themselves */
+
 static struct sp_cursor *open_cursor(const struct sp_plan *plan, int device, const struct sp_engine *engine)
 {
     struct sp_cursor *cursor = sp_cursor_create(plan, device);
@@ -55,6 +57,9 @@ sp_status sp_drive(const struct sp_plan *plan, const struct sp_engine *engine, v
             status = SP_FAIL(err, SP_E_DEADLOCK, "%d of %d devices wait for ever", left, count);
             break;
         }
+        int soon = engine->soon != NULL && count > FEW ? engine->soon(self) : -1;
+        if (soon >= 0)
+            sp_cursor_prefetch(cursors[soon]);
         status = run_device(cursors[d], d, engine, self, stop, &ended, err);
         left -= status == SP_OK && ended;
     }

@@ -25,6 +25,9 @@ struct sp_engine {
     /* The next device that rests no more, or -1 when no device ever will. NULL: `execute` never says PENDING. */
     int (*next)(void *self);
 
+    /* Optional. The device that `next` will probably name next time, or -1: its cursor is fetched into the cache. */
+    int (*soon)(const void *self);
+
     /* Optional. Called before each `next`, while all cursors stand still: the engine may look at them, and skip. */
     void (*between)(void *self, struct sp_cursor *const *cursors);
 

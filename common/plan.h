@@ -170,6 +170,9 @@ void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state
  * device). */
 bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr);
 
+/* Fetches into the cache what the next sp_cursor_next will look at. */
+void sp_cursor_prefetch(const struct sp_cursor *cursor);
+
 /* Writes an instruction as other tools do: stage, letter, microbatch: "0F3", "1B2", "0U2", "0SEND_F3", "0E1"
  * (evaluation). `verbose` adds "@version". Returns buffer. */
 enum { SP_INSTR_TEXT = 64 };

@@ -158,6 +158,14 @@ bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event)
     return true;
 }
 
+int sim_queue_soon(const struct sim_queue *queue)
+{
+    int end = queue->count < 1 + CHILDREN ? queue->count : 1 + CHILDREN, least = queue->hole;
+    for (int child = least + 1; queue->hole && child < end; child++)
+        least = before(&queue->entries[child], &queue->entries[least]) ? child : least;
+    return least < queue->count ? id_of(&queue->entries[least]) : -1;
+}
+
 struct sim_event *sim_queue_sorted(const struct sim_queue *queue, int *count)
 {
     struct sim_entry *entries = sorted_entries(queue, count);

@@ -42,6 +42,9 @@ void sim_queue_move(struct sim_queue *queue, int64_t at, int id);
 /* False when empty. */
 bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event);
 
+/* Whose event is next after the one just popped, if nothing earlier comes in; -1: nobody's. */
+int sim_queue_soon(const struct sim_queue *queue);
+
 /* All that is in the queue, in order, without taking it out; the caller frees. */
 struct sim_event *sim_queue_sorted(const struct sim_queue *queue, int *count);
 

@@ -257,10 +257,22 @@ static int sim_next(void *self)
     return event.id;
 }
 
+static int sim_soon(const void *self)
+{
+    const struct sim *sim = self;
+    int id = sim_queue_soon(&sim->queue);
+    if (id < 0 || id >= sim->plan->device_count)
+        return -1;
+    __builtin_prefetch(&sim->lanes[id], 1);
+    __builtin_prefetch((const char *)&sim->lanes[id] + 64, 1);
+    return id;
+}
+
 const struct sp_engine sim_engine = {
     .name = "sim",
     .execute = sim_execute,
     .next = sim_next,
+    .soon = sim_soon,
     .between = sim_between,
 };
 

@@ -50,13 +50,16 @@ static void events_of_one_time_come_out_as_they_went_in(void **state)
     struct sim_event event;
     for (int k = 0; k < TIMES * EACH; k++) /* times 0, 3, 6, 2, 5, 1, 4, 0, ... */
         sim_queue_push(&queue, 3 * k % TIMES, k);
-    int last = -1;
+    int last = -1, soon = -1;
     for (int k = 0; k < TIMES * EACH; k++) {
         assert_true(sim_queue_pop(&queue, &event));
         assert_true(event.at == k / EACH);
         if (k % EACH != 0)
             assert_true(event.id > last);
+        if (k > 0)
+            assert_int_equal(event.id, soon); /* foretold when the one before was popped */
         last = event.id;
+        soon = sim_queue_soon(&queue);
     }
     assert_false(sim_queue_pop(&queue, &event));
     sim_queue_fini(&queue);
