@@ -3,6 +3,7 @@
 #include "common/yaml.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,10 +124,10 @@ sp_status sim_device_read(const struct sp_experiment *experiment, struct sim_dev
         return SP_E_INPUT;
     *out = (struct sim_device){.channel_block = 1,
                                .small_channels = 1,
-                               .passes_batch_norm = 1,
-                               .passes_relu = 1,
-                               .passes_pool = 1,
-                               .passes_other = 1,
+                               .passes_batch_norm = NAN,
+                               .passes_relu = NAN,
+                               .passes_pool = NAN,
+                               .passes_other = NAN,
                                .update_bytes = 5,
                                .link_hops = 1};
     sp_status status = sp_document_read(path, &document, err);

@@ -27,7 +27,8 @@ struct sim_device {
     struct sim_efficiency convolution, fully_connected;
     double small_channels; /* convolution: share of its efficiency that a layer with fewer input channels than a
                               block reaches */
-    double passes_batch_norm, passes_relu, passes_pool, passes_other; /* how often a byte of theirs is really moved */
+    /* How often a byte of theirs is really moved; NAN: the file says nothing, and it counts once. */
+    double passes_batch_norm, passes_relu, passes_pool, passes_other;
     double update_bytes; /* moved per byte of parameters in an optimiser step */
     /* Messages: within shared memory only latency counts. */
     double latency_s, link_bytes_per_s;

@@ -5,10 +5,12 @@
  * are computed in blocks, so 6 channels cost as 16. All other layers move bytes: a kind's `passes` says how often each
  * byte that it reads and writes really travels (batch norm reads its input twice; what stays in a cache travels less).
  */
+#include "common/layer.h"
 #include "sim/costs/kinds.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* One layer of one microbatch. */
 struct work {
@@ -70,7 +72,7 @@ static double efficiency_of(const struct work *w, double share)
     return share * (small ? w->device->small_channels : 1);
 }
 
-static double passes_of(const struct work *w)
+static double passes_in_file(const struct work *w)
 {
     switch (w->layer->type) {
     case SP_LAYER_BATCH_NORM:
@@ -84,6 +86,31 @@ static double passes_of(const struct work *w)
     default:
         return w->device->passes_other;
     }
+}
+
+static double passes_of(const struct work *w)
+{
+    double passes = passes_in_file(w);
+    return isnan(passes) ? 1 : passes;
+}
+
+/* Says which kinds of layer the device file knows nothing of. */
+static void note_unknown(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out)
+{
+    bool unknown[SP_LAYER_TYPE_COUNT] = {false};
+    char names[256] = "";
+    for (int l = 0; l < plan->network->layer_count; l++) {
+        struct work w = {device, plan->network, &plan->network->layers[l], 1};
+        if (!is_dense(w.layer) && w.layer->type != SP_LAYER_FLATTEN && isnan(passes_in_file(&w)))
+            unknown[w.layer->type] = true;
+    }
+    for (int t = 0; t < SP_LAYER_TYPE_COUNT; t++)
+        if (unknown[t])
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] != '\0' ? ", " : "",
+                     sp_layer_kinds[t]->name);
+    if (names[0] != '\0')
+        sim_cost_note(out, SIM_NOTE_UNCALIBRATED,
+                      "the device file has no passes of %s: each byte that they read or write counts once", names);
 }
 
 static double forward_s(const struct work *w)
@@ -175,5 +202,6 @@ sp_status sim_cost_analytic(const struct sp_experiment *experiment, const struct
         for (int i = 0; i < plan->stage_count; i++)
             out->stages[p * plan->stage_count + i] = stage_cost(&device, plan, p, i);
     fill_channels(&device, plan, out);
+    note_unknown(&device, plan, out);
     return SP_OK;
 }

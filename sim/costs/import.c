@@ -77,5 +77,7 @@ sp_status sim_cost_import(const struct sp_experiment *experiment, const struct s
             cost->evaluate_s = cost->forward_s;
         }
     fill_channels(&device, plan, out);
+    sim_cost_note(out, SIM_NOTE_UNCALIBRATED, "%s does not say how long updates of the weights take: they cost nothing",
+                  plan->network->name);
     return SP_OK;
 }
