@@ -10,16 +10,25 @@ static int machine_in(const struct sim_contention *cost, int device)
     return cost->machine != NULL ? cost->machine[device] : 0;
 }
 
-/* Numbers of the machines that several devices share; the others get -1. */
+/* Machines that several devices share, with room for those; the others' devices get -1. */
 static void set_machines(struct sim_crowd *crowd)
 {
+    for (int d = 0; d < crowd->device_count; d++)
+        if (machine_in(crowd->cost, d) >= crowd->machine_count)
+            crowd->machine_count = machine_in(crowd->cost, d) + 1;
+    crowd->machines = sp_calloc((size_t)crowd->machine_count + 1, sizeof *crowd->machines);
+    crowd->changed = sp_calloc((size_t)crowd->machine_count + 1, sizeof *crowd->changed);
+    for (int d = 0; d < crowd->device_count; d++)
+        if (machine_in(crowd->cost, d) >= 0)
+            crowd->machines[machine_in(crowd->cost, d)].device_count++;
+    for (int m = 0; m < crowd->machine_count; m++) {
+        struct sim_machine *machine = &crowd->machines[m];
+        machine->active = sp_calloc((size_t)machine->device_count + 1, sizeof *machine->active);
+        machine->total = sp_calloc((size_t)crowd->cost->class_count + 1, sizeof *machine->total);
+    }
     for (int d = 0; d < crowd->device_count; d++) {
-        int machine = machine_in(crowd->cost, d), sharing = 0;
-        for (int e = 0; e < crowd->device_count && sharing < 2; e++)
-            sharing += machine_in(crowd->cost, e) == machine;
-        crowd->machine_of[d] = machine >= 0 && sharing > 1 ? machine : -1;
-        if (crowd->machine_of[d] >= crowd->machine_count)
-            crowd->machine_count = crowd->machine_of[d] + 1;
+        int machine = machine_in(crowd->cost, d);
+        crowd->machine_of[d] = machine >= 0 && crowd->machines[machine].device_count > 1 ? machine : -1;
     }
 }
 
@@ -46,12 +55,6 @@ struct sim_crowd *sim_crowd_create(const struct sp_plan *plan, const struct sim_
     crowd->loads = sp_calloc(devices, sizeof *crowd->loads);
     set_machines(crowd);
     set_pull(crowd, (int64_t)cost->phase_count * cost->stage_count * SIM_WORK_COUNT);
-    crowd->machines = sp_calloc((size_t)crowd->machine_count + 1, sizeof *crowd->machines);
-    crowd->changed = sp_calloc((size_t)crowd->machine_count + 1, sizeof *crowd->changed);
-    for (int m = 0; m < crowd->machine_count; m++) {
-        crowd->machines[m].active = sp_calloc(devices, sizeof *crowd->machines[m].active);
-        crowd->machines[m].total = sp_calloc((size_t)cost->contention.class_count + 1, sizeof(double));
-    }
     return crowd;
 }
 

@@ -4,6 +4,7 @@
  * Work is counted in ticks that it would take alone. While a device's speed stays, nothing is computed; when it
  * changes, what is left of the work is rounded up to whole ticks, and when the device will be done is rounded up too:
  * 2^-40 s each. So the state is whole numbers, comes again exactly in a steady state, and a jump over it loses nothing.
+ * When a device starts or ends, O(devices at work on its machine * classes) is computed.
  */
 #ifndef SIM_CONTENTION_H
 #define SIM_CONTENTION_H
@@ -24,6 +25,7 @@ struct sim_load {
 
 /* The devices of a machine that are at work, ascending: sums over them come out the same whatever came first. */
 struct sim_machine {
+    int device_count;
     int *active, active_count;
     double *total; /* [class]: sum of their mixes */
     bool changed;  /* somebody started or ended since speeds were set */
