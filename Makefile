@@ -107,7 +107,7 @@ CUDA_FLAGS := -isystem $(CUDA_HOME)/include
 CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$(SAN)),-DCUDASIM_TSAN=1) $(CUDA_FLAGS)
 CUDASIM := $(call objects,$(filter-out tests/cudasim/test_% $(NO_NCCL),$(wildcard tests/cudasim/*.c)))
 CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
-$(CUDASIM): FLAGS := $(CUDASIM_FLAGS)
+$(CUDASIM): FLAGS := $(CUDASIM_FLAGS) -fPIC
 $(CUDA_HOST): FLAGS += $(CUDA_FLAGS) -fPIC
 $B/tests/cudasim/test_%.o: FLAGS += $(CUDA_FLAGS)
 $B/tests/libcudasim.a: $(CUDASIM)
@@ -116,7 +116,7 @@ $B/tests/libcudasim.a: $(CUDASIM)
 $B/%.cudasim.o: %.cu $B/flags
 	@mkdir -p $(@D)
 	$(call SAY,CXX,$<)$(CXX) -std=c++17 $(filter-out -std=% -Wmissing-prototypes -Wstrict-prototypes,$(FLAGS)) $(CUDA_FLAGS) $(CFLAGS) \
-	    -include tests/cudasim/kernel.h -MMD -MP -x c++ -c $< -o $@
+	    -fPIC -include tests/cudasim/kernel.h -MMD -MP -x c++ -c $< -o $@
 $B/tests/cudasim/%: $B/tests/cudasim/%.o $(CUDASIM_KERNELS) $B/tests/libcudasim.a $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
 
@@ -128,6 +128,23 @@ $B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(H
 $B/tests/gpu/%: $B/tests/cuda/%.o $B/tests/cuda/gpus.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.o $B/libstalepipe.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart $(LIBS) -lcmocka -lstdc++
+
+# The program on the stand-in device, for trying commands: build/standin/stalepipe.
+$B/standin/stalepipe: $B/stalepipe $B/standin/stalepipe-cuda.so
+	$(Q)cp $B/stalepipe $@
+$B/standin/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o $B/tests/libcudasim.a
+	@mkdir -p $(@D)
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lstdc++
+
+# Everything again on the GPUs of this machine, and what they do as a table.
+GPU_SUITES := $(addprefix $B/tests/gpu/,test_layers test_training test_sync)
+check-gpu: deps
+	@$(MAKE) --no-print-directory check-gpu-only
+check-gpu-only: $(if $(CUDA_READY),$(GPU_SUITES) $B/stalepipe $B/stalepipe-cuda.so)
+	$(if $(CUDA_READY),,$(error check-gpu needs CUDA, cuDNN and nvcc below $(CUDA_HOME)))
+	@for suite in $(GPU_SUITES); do $$suite || exit 1; done
+	@tests/cuda/gpu_table $B/stalepipe
+.PHONY: check-gpu check-gpu-only
 
 # Their names, for builds that want only these.
 cuda-suites:
@@ -146,7 +163,7 @@ deps:
 # deps may install what the variables above probe for, so the work is done by a second make.
 check: deps
 	@$(MAKE) --no-print-directory check-only
-check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe)
+check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
 	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; \
 	[ -n "$(SAN)" ] || STALEPIPE=$B/stalepipe tests/bench/predictions --short || status=1; exit $$status
 .PHONY: check-only

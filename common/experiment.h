@@ -59,6 +59,7 @@ struct sp_experiment {
         int count;     /* 0: as many as the placement needs */
         int threads;
         char *convolution; /* direct, winograd, auto */
+        bool tf32;
     } devices;
     struct {
         int batch;

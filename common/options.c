@@ -47,6 +47,8 @@ const struct sp_option sp_options[] = {
     {"devices.threads", INT(devices.threads, 1, 1024), "1", "threads of a device's compute library", NULL, NULL},
     {"devices.convolution", TEXT(devices.convolution, "direct, winograd, auto"), "auto",
      "cpu: the algorithm; auto: the faster of both for each layer and pass, timed once a machine", NULL, NULL},
+    {"devices.tf32", BOOL(devices.tf32), "false", "cuda: products may be rounded to TF32, which newer chips do faster",
+     NULL, NULL},
     {"train.batch", INT(train.batch, 1, 1e6), "128", "samples of a minibatch", NULL, NULL},
     {"train.epochs", INT64(train.epochs, 1, 1e6), "5", "passes over the training samples", NULL, NULL},
     {"train.iterations", INT64(train.iterations, 0, 1e12), "0", "minibatches, instead of epochs", NULL, NULL},

@@ -224,7 +224,7 @@ static sp_status next_entry(struct exec_run *run, int device, struct exec_flow_e
 
 static struct exec_flow_entry *last_entry(struct exec_flow_lane *lane)
 {
-    return &lane->entries[(lane->given - 1) % EXEC_FLOW_WINDOW];
+    return &lane->entries[(lane->given + EXEC_FLOW_WINDOW - 1) % EXEC_FLOW_WINDOW];
 }
 
 /* What is enqueued in `queue` from now on comes behind all that the device was given so far. */
@@ -293,14 +293,22 @@ sp_status exec_flow_end(struct exec_run *run, int device, const struct exec_scor
     return SP_OK;
 }
 
-sp_status exec_flow_drain(struct exec_run *run, int device, struct sp_error *err)
+static sp_status drain(struct exec_run *run, int device, struct sp_error *err)
 {
-    if (run->flow == NULL || run->replaying)
-        return SP_OK;
     SP_TRY(tell_all(run, device, true, err));
     SP_TRY(exec_flow_links_drain(run, device, err));
     SP_TRY(exec_flow_feeds_drain(run, device, err));
     return anchor(run, device, err);
+}
+
+sp_status exec_flow_drain(struct exec_run *run, int device, struct sp_error *err)
+{
+    if (run->flow == NULL || run->replaying)
+        return SP_OK;
+    sp_status status = drain(run, device, err);
+    if (status == SP_E_BACKEND)
+        exec_flow_blame(run, device, NULL, err);
+    return status;
 }
 
 void exec_flow_blame(const struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
@@ -309,13 +317,16 @@ void exec_flow_blame(const struct exec_run *run, int device, const struct sp_ins
     if (run->flow == NULL)
         return;
     struct exec_flow_lane *lane = &run->flow->lanes[device];
-    sp_instr_format(run->plan, instr, false, last);
-    if (lane->told == lane->given) {
-        sp_error_context(err, "while doing %s of stage %d", last, instr->stage);
-        return;
-    }
     const struct sp_instr *oldest = &lane->entries[lane->told % EXEC_FLOW_WINDOW].instr;
+    if (instr == NULL)
+        instr = &last_entry(lane)->instr;
+    if (lane->told == lane->given)
+        oldest = instr;
     sp_instr_format(run->plan, oldest, false, first);
-    sp_error_context(err, "while doing %s of stage %d, or what was enqueued behind it, up to %s of stage %d", first,
-                     oldest->stage, last, instr->stage);
+    sp_instr_format(run->plan, instr, false, last);
+    if (oldest == instr)
+        sp_error_context(err, "while doing %s of stage %d", first, oldest->stage);
+    else
+        sp_error_context(err, "while doing %s of stage %d, or what was enqueued behind it, up to %s of stage %d", first,
+                         oldest->stage, last, instr->stage);
 }

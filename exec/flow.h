@@ -138,7 +138,8 @@ void exec_flow_release(struct exec_run *run, const struct sp_instr *instr, struc
 /* Waits until everything that this device was given is done, and tells what there is to tell. */
 sp_status exec_flow_drain(struct exec_run *run, int device, struct sp_error *err);
 
-/* Adds to `err` what a device was doing when `instr` failed to be enqueued, or what it was given before. */
+/* Adds to `err` what a device was doing when `instr` failed to be enqueued, or when it was drained (NULL): the
+ * instruction, or what it was given before. */
 void exec_flow_blame(const struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err);
 
 /* For the parts of the flow. */

@@ -134,8 +134,7 @@ static sp_status move_in(const struct sending *sending, struct sp_error *err)
     return SP_OK;
 }
 
-/* The copies of message n, behind what the device was given last. Host memory of the message that was here before is
- * free when that has arrived. */
+/* The copies of message n, behind what the device was given last. */
 static sp_status send_copies(struct exec_run *run, int device, const struct sp_instr *instr, int n,
                              struct sp_error *err)
 {
@@ -146,8 +145,6 @@ static sp_status send_copies(struct exec_run *run, int device, const struct sp_i
     link->part_count = 0;
     if (lane->given > 0)
         SP_TRY(async->wait(link->out, lane->entries[(lane->given - 1) % EXEC_FLOW_WINDOW].end, err));
-    if (link->in != NULL && link->recorded[n])
-        SP_TRY(async->wait(link->out, link->events[n], err));
     SP_TRY(exec_send(run, instr, move_out, &sending, err));
     return link->in != NULL ? move_in(&sending, err) : SP_OK;
 }

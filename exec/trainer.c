@@ -499,6 +499,11 @@ int64_t exec_trainer_stopped_after(const struct exec_trainer *trainer)
     return gate < 0 ? -1 : gate + 1;
 }
 
+int64_t exec_trainer_done(const struct exec_trainer *trainer)
+{
+    return trainer->run.progress.done;
+}
+
 const float *exec_trainer_losses(const struct exec_trainer *trainer)
 {
     return trainer->run.progress.losses;

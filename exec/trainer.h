@@ -110,6 +110,9 @@ sp_status exec_trainer_set_parameter(struct exec_trainer *trainer, int layer, en
 int64_t exec_trainer_resumed_after(const struct exec_trainer *trainer);
 int64_t exec_trainer_stopped_after(const struct exec_trainer *trainer);
 
+/* Minibatches whose loss is known: all, unless the run failed. */
+int64_t exec_trainer_done(const struct exec_trainer *trainer);
+
 /* Training loss (mean over the minibatch) of each minibatch so far, `minibatches` entries. */
 const float *exec_trainer_losses(const struct exec_trainer *trainer);
 

@@ -23,7 +23,8 @@ char *program_choices_path(void)
 
 struct exec_backend_config program_backend_config(const struct sp_experiment *experiment, const char *choices_path)
 {
-    struct exec_backend_config config = {.threads = experiment->devices.threads, .choices_path = choices_path};
+    struct exec_backend_config config = {
+        .threads = experiment->devices.threads, .tf32 = experiment->devices.tf32, .choices_path = choices_path};
     for (int c = 0; exec_convolution_names[c] != NULL; c++)
         if (strcmp(exec_convolution_names[c], experiment->devices.convolution) == 0)
             config.convolution = (enum exec_convolution)c;

@@ -210,6 +210,10 @@ static sp_status run_all(const struct program *program, const struct program_set
     if (status == SP_OK) {
         status = exec_trainer_run(trainer, err);
         status = tell_stopped(checkpoints, trainer, status, err);
+        if (status == SP_E_BACKEND) { /* what was done is worth keeping */
+            fill_result(setup, trainer, result);
+            result->summary.minibatches = exec_trainer_done(trainer);
+        }
     }
     if (status == SP_OK)
         fill_result(setup, trainer, result);
@@ -267,6 +271,18 @@ static void print_summary(const struct sp_summary *summary)
     puts("");
 }
 
+/* Of a run whose device failed: writes what is known of it, and says so below what went wrong. */
+static void leave_failed_run(const struct program *program, const struct program_setup *setup,
+                             const struct program_result *result, struct sp_error *err)
+{
+    struct sp_error why = {0};
+    if (program_leave_run(program, setup, result, &why) == SP_OK)
+        sp_error_context(err,
+                         "%lld minibatches were done, and are recorded; --resume continues from the last checkpoint",
+                         (long long)result->summary.minibatches);
+    sp_error_fini(&why);
+}
+
 sp_status program_do_train(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
@@ -279,6 +295,8 @@ sp_status program_do_train(const struct program *program, struct sp_error *err)
         status = program_train(program, &setup, &checkpoints, program->baseline, &result, err);
     if (status == SP_OK)
         warn_of_divergence(&result);
+    if (status == SP_E_BACKEND && result.trace != NULL)
+        leave_failed_run(program, &setup, &result, err);
     if (status == SP_OK)
         status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK && program->json)

@@ -220,6 +220,15 @@ static int device_of(struct exec_cuda_context *context, const void *memory)
     return device;
 }
 
+/* Waits for the device's own stream. Whatever that says, nothing is under way in it afterwards. */
+static cudaError_t settle(const struct exec_cuda_device *device)
+{
+    cudaError_t code = cudaStreamSynchronize(device->stream);
+    if (code != cudaSuccess)
+        (void)cudaStreamSynchronize(device->stream);
+    return code;
+}
+
 sp_status exec_cuda_allocate(void *self, int d, size_t bytes, void **memory, struct sp_error *err)
 {
     struct exec_cuda_context *context = self;
@@ -237,7 +246,7 @@ sp_status exec_cuda_allocate(void *self, int d, size_t bytes, void **memory, str
     CUDA_TRY(code);
     remember(context, *memory, bytes, d);
     code = cudaMemsetAsync(*memory, 0, bytes, device->stream);
-    code = code == cudaSuccess ? cudaStreamSynchronize(device->stream) : code;
+    code = code == cudaSuccess ? settle(device) : code;
     if (code == cudaSuccess)
         return SP_OK;
     exec_cuda_release(context, *memory, bytes);
@@ -306,7 +315,7 @@ sp_status exec_cuda_copy(void *self, void *to, const void *from, size_t bytes, s
     CUDA_TRY(cudaSetDevice(device->gpu));
     pthread_mutex_lock(&device->mutex);
     sp_status status = exec_cuda_enqueue_copy(context, to, from, bytes, device->stream, err);
-    cudaError_t code = status == SP_OK ? cudaStreamSynchronize(device->stream) : cudaSuccess;
+    cudaError_t code = status == SP_OK ? settle(device) : cudaSuccess;
     pthread_mutex_unlock(&device->mutex);
     CUDA_TRY(code);
     return status;

@@ -403,6 +403,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     if (status == 0 && stream->capture != NULL)
         status =
             cudasim_fault(cudaErrorStreamCaptureUnsupported, "stream %lu is captured", (unsigned long)stream->number);
+    if (status == 0 && cudasim_device(stream->device)->broken != cudaSuccess)
+        cudasim_finish_stream(stream); /* nobody could have waited: its operations do nothing any more */
     if (status == 0 && stream->completed < stream->enqueued)
         status = cudasim_fault(cudaErrorInvalidResourceHandle, "stream %lu has %ld operations pending",
                                (unsigned long)stream->number, (long)(stream->enqueued - stream->completed));

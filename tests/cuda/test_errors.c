@@ -1,0 +1,132 @@
+/*
+ * What goes wrong with CUDA devices, and what is said of it: nothing hangs, nothing is left behind, and the words name
+ * what failed.
+ */
+#include "exec/cuda/cuda.h"
+#include "tests/cuda/devices.h"
+#include "tests/cudasim/cudasim.h"
+#include "tests/training.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct run_setting two_devices = {.network = "lenet5",
+                                               .backend = &exec_cuda_backend,
+                                               .cuts = {2},
+                                               .cut_count = 1,
+                                               .schedule = "stale",
+                                               .minibatches = 4,
+                                               .evaluate_every = 2,
+                                               .lr = 0.01f};
+
+/* Opens and trains; what it came to, with its words in *err. */
+static sp_status try_run(const struct run_setting *setting, struct sp_error *err)
+{
+    struct run run;
+    sp_status status = run_try_open(setting, &run, err);
+    if (status == SP_OK)
+        status = exec_trainer_run(run.trainer, err);
+    run_close(&run);
+    return status;
+}
+
+static void expect_words(const struct sp_error *err, const char *words)
+{
+    if (err->text == NULL || strstr(err->text, words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", err->text != NULL ? err->text : "", words);
+}
+
+/* The n-th call of anything fails, n = 1, 2, 3, then in growing steps, until none is left to fail. */
+static void any_call_may_fail(void **state)
+{
+    (void)state;
+    int failures = 0;
+    devices_set(2);
+    for (int64_t n = 1;; n += 1 + n / 12) {
+        struct sp_error err = {0};
+        cudasim_fail("*", n, 1);
+        sp_status status = try_run(&two_devices, &err);
+        bool failed = cudasim_failed() != 0;
+        cudasim_clear_failures();
+        if (!failed) {
+            assert_int_equal(status, SP_OK);
+            break;
+        }
+        failures++;
+        if (status != SP_OK)
+            expect_words(&err, "cuda: ");
+        sp_error_fini(&err);
+        assert_int_equal(devices_leaks(), 0);
+    }
+    print_message("%d calls failed\n", failures);
+    assert_true(failures > 50);
+}
+
+/* Work that fails on the device is told where it happened, or a little later, and with what was under way. */
+static void a_failing_device_names_its_instruction(void **state)
+{
+    (void)state;
+    static const char *const calls[] = {"cudnnConvolutionForward", "cudnnPoolingBackward", "cudaMemcpyPeerAsync",
+                                        "cublasSgemm"};
+    devices_set(2);
+    for (int c = 0; c < 4; c++) {
+        struct sp_error err = {0};
+        cudasim_fail_later(calls[c], 5, cudaErrorIllegalAddress);
+        assert_int_equal(try_run(&two_devices, &err), SP_E_BACKEND);
+        assert_true(cudasim_failed());
+        cudasim_clear_failures();
+        expect_words(&err, "cuda: cuda");
+        expect_words(&err, "while doing ");
+        expect_words(&err, " of stage ");
+        expect_words(&err, "on device ");
+        print_message("%s\n", err.text);
+        sp_error_fini(&err);
+        assert_int_equal(devices_leaks(), 0);
+    }
+}
+
+static void too_little_memory_is_told_with_numbers(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    cudasim_set_devices(2, 64 << 10);
+    assert_int_equal(try_run(&two_devices, &err), SP_E_MEMORY);
+    expect_words(&err, "cuda: the plan needs ");
+    expect_words(&err, " MiB on GPU ");
+    sp_error_fini(&err);
+    assert_int_equal(devices_leaks(), 0);
+}
+
+static void without_devices_it_says_what_is_missing(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        const char *words;
+    } cases[] = {{cudaErrorInsufficientDriver, "the NVIDIA driver knows CUDA "},
+                 {cudaErrorNoDevice, "cuda: there is a driver, but no NVIDIA GPU"}};
+    devices_set(1);
+    for (int c = 0; c < 2; c++) {
+        struct sp_error err = {0};
+        cudasim_fail("cudaGetDeviceCount", 1, cases[c].code);
+        assert_int_equal(try_run(&two_devices, &err), SP_E_UNSUPPORTED);
+        cudasim_clear_failures();
+        expect_words(&err, cases[c].words);
+        sp_error_fini(&err);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_call_may_fail),
+        cmocka_unit_test(a_failing_device_names_its_instruction),
+        cmocka_unit_test(too_little_memory_is_told_with_numbers),
+        cmocka_unit_test(without_devices_it_says_what_is_missing),
+    };
+    return cmocka_run_group_tests_name("cuda errors", tests, NULL, NULL);
+}
