@@ -18,8 +18,8 @@
 
 enum { ROUNDS = 5, FEWER_ROUNDS = 3, LEAST_BATCH = 4, TRIALS_OF_STAGES = 2 };
 
-/* How long it waits in all for other programs to end. */
-static const double PATIENCE_S = 60;
+/* How long it waits in all for other programs to end, trials that they disturbed included. */
+static const double PATIENCE_S = 20;
 
 /* A network whose round takes longer than this gets fewer. */
 static const double LONG_ROUND_S = 20;

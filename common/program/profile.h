@@ -45,7 +45,7 @@ struct profiling {
     struct size_samples sizes[PROFILE_SIZES];
     double *memory_bytes, *first_s; /* of trials: what they took, and how much longer the first minibatch, for a line */
     int first_count;
-    double patience_s;                                         /* left to wait for other programs */
+    double patience_s; /* left to wait for other programs, disturbed trials included */
     double mean_s[SIM_CLASS_COUNT], median_s[SIM_CLASS_COUNT]; /* sums over all passes of all trials */
     struct samples arithmetic, copying;                        /* probes */
 };
@@ -68,8 +68,8 @@ enum { PROFILE_TURNS = 3 };
 void profile_line(const double *x, const double *y, int count, double steepest, double *constant, double *slope);
 
 /* Runs it on synthetic data of the network's shape, between two probes of the machine's speed, when other programs are
- * quiet; again, twice at most, where they were not meanwhile, and the quietest counts. The caller ends *result with
- * program_result_fini. */
+ * quiet; again, twice at most and while there is patience, where they were not meanwhile, and the quietest counts. The
+ * caller ends *result with program_result_fini. */
 sp_status profile_run(struct profiling *p, const struct profile_trial *trial, struct program_result *result,
                       struct sp_error *err);
 

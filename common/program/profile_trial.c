@@ -173,11 +173,14 @@ static sp_status attempt(struct profiling *p, const struct profile_trial *trial,
                          double *load, struct sp_error *err)
 {
     *result = (struct program_result){0};
-    p->patience_s -= exec_wait_quiet(DISTURBED, p->patience_s);
+    if (p->patience_s > 0)
+        p->patience_s -= exec_wait_quiet(DISTURBED, p->patience_s);
     probe(p);
     struct exec_load_mark mark = exec_load_mark();
     SP_TRY(train(p, trial, result, err));
     *load = exec_load_since(&mark);
+    if (*load > DISTURBED)
+        p->patience_s -= exec_load_mark().at_s - mark.at_s;
     probe(p);
     return SP_OK;
 }
@@ -188,7 +191,7 @@ sp_status profile_run(struct profiling *p, const struct profile_trial *trial, st
     double load = INFINITY;
     show(p, trial);
     *result = (struct program_result){0};
-    for (int a = 0; a < (p->program->quick ? 1 : ATTEMPTS) && load > DISTURBED; a++) {
+    for (int a = 0; a < ATTEMPTS && load > DISTURBED && (a == 0 || p->patience_s > 0); a++) {
         struct program_result other;
         double other_load;
         sp_status status = attempt(p, trial, &other, &other_load, err);
