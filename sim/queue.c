@@ -2,6 +2,7 @@
 
 #include "common/alloc.h"
 #include "common/error.h"
+#include "sim/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,15 @@ void sim_queue_fini(struct sim_queue *queue)
     memset(queue, 0, sizeof *queue);
 }
 
+/* Time above, order below: compared without jumps, which nobody could predict. */
+static sim_long key(const struct sim_entry *entry)
+{
+    return entry->at * ((sim_long)1 << 64) + (sim_long)entry->order;
+}
+
 static bool before(const struct sim_entry *a, const struct sim_entry *b)
 {
-    return (a->at < b->at) | ((a->at == b->at) & (a->order < b->order)); /* no jumps that nobody can predict */
+    return key(a) < key(b);
 }
 
 static int id_of(const struct sim_entry *entry)
@@ -45,13 +52,25 @@ static void rise(struct sim_queue *queue, int hole, struct sim_entry entry)
     put(queue, hole, entry);
 }
 
+/* The earliest of a node's children, of which `first` exists. Of four by pairs, so that comparisons overlap. */
+static int least_child(const struct sim_queue *queue, int first)
+{
+    const struct sim_entry *e = queue->entries;
+    int least = first;
+    if (first + CHILDREN <= queue->count) {
+        int a = first + before(&e[first + 1], &e[first]), b = first + 2 + before(&e[first + 3], &e[first + 2]);
+        return before(&e[b], &e[a]) ? b : a;
+    }
+    for (int child = first + 1; child < queue->count; child++)
+        least = before(&e[child], &e[least]) ? child : least;
+    return least;
+}
+
 /* Puts `entry` where `hole` is, or below. */
 static void sink(struct sim_queue *queue, int hole, struct sim_entry entry)
 {
     for (int first; (first = CHILDREN * hole + 1) < queue->count;) {
-        int least = first, end = first + CHILDREN < queue->count ? first + CHILDREN : queue->count;
-        for (int child = first + 1; child < end; child++)
-            least = before(&queue->entries[child], &queue->entries[least]) ? child : least;
+        int least = least_child(queue, first);
         if (!before(&queue->entries[least], &entry))
             break;
         put(queue, hole, queue->entries[least]);
@@ -160,10 +179,10 @@ bool sim_queue_pop(struct sim_queue *queue, struct sim_event *event)
 
 int sim_queue_soon(const struct sim_queue *queue)
 {
-    int end = queue->count < 1 + CHILDREN ? queue->count : 1 + CHILDREN, least = queue->hole;
-    for (int child = least + 1; queue->hole && child < end; child++)
-        least = before(&queue->entries[child], &queue->entries[least]) ? child : least;
-    return least < queue->count ? id_of(&queue->entries[least]) : -1;
+    int first = queue->hole;
+    if (first >= queue->count)
+        return -1;
+    return id_of(&queue->entries[queue->hole ? least_child(queue, first) : first]);
 }
 
 struct sim_event *sim_queue_sorted(const struct sim_queue *queue, int *count)

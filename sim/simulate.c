@@ -101,7 +101,7 @@ static enum sp_progress compute(struct sim *sim, int device, const struct sp_ins
     else if (instr->stage == 0)
         sim->updated = instr->minibatch;
     int64_t row = ((int64_t)instr->phase * sim->plan->stage_count + instr->stage) * SIM_WORK_COUNT + work;
-    int64_t ticks = sim->work[row] + (work == SIM_WORK_FORWARD ? first_touch(sim, instr) : 0);
+    int64_t ticks = sim->work[row] + (sim->starts_slowly && work == SIM_WORK_FORWARD ? first_touch(sim, instr) : 0);
     if (sim->noise != NULL)
         ticks = scaled(ticks, sim_noise_work(sim->noise, row, instr));
     if (sim->crowd != NULL && ticks > 0 && sim_crowd_has(sim->crowd, device)) {
@@ -305,9 +305,11 @@ static void set_costs(struct sim *sim, const struct sim_cost *cost)
         work[SIM_WORK_EVALUATE] = sim_ticks(cost->stages[s].evaluate_s);
     }
     sim->starts = sp_calloc((size_t)plan->stage_count, sizeof *sim->starts);
-    for (int i = 0; i < plan->stage_count; i++)
+    for (int i = 0; i < plan->stage_count; i++) {
         sim->starts[i] =
             (struct sim_start_ticks){sim_ticks(cost->starts[i].first_s), sim_ticks(cost->starts[i].slot_s)};
+        sim->starts_slowly |= sim->starts[i].first > 0 || sim->starts[i].slot > 0;
+    }
     sim->messages = sp_calloc((size_t)plan->phase_count * (size_t)plan->channel_count + 1, sizeof *sim->messages);
     for (int p = 0; p < plan->phase_count; p++)
         for (int c = 0; c < plan->channel_count; c++) {

@@ -64,6 +64,7 @@ struct sim {
     int64_t now, end;                   /* ticks since `totals.time` */
     int64_t *work;                      /* [sim_cost_row]: ticks */
     struct sim_start_ticks *starts;     /* [stage] */
+    bool starts_slowly;                 /* some are not zero */
     struct sim_channel_ticks *messages; /* [phase * channel_count + channel] */
     struct sim_channel *channels;
     int64_t *bus_free;
