@@ -157,69 +157,83 @@ void sp_cursor_destroy(struct sp_cursor **cursor)
     *cursor = NULL;
 }
 
-static struct sp_instr *emit(struct sp_cursor *cursor, struct sp_instr instr)
+/* What the instructions of a burst have in common. All fields are wide: loads of what was just stored in narrower
+ * pieces would have to wait for the cache. */
+struct burst_of {
+    int64_t stage, minibatch, microbatch, phase, evaluate;
+};
+
+static void emit(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, int64_t version, int64_t oldest,
+                 const struct burst_of *of)
 {
     SP_ASSERT(cursor->burst_count < BURST, "%d instructions in a burst", cursor->burst_count);
-    cursor->burst[cursor->burst_count] = instr;
-    return &cursor->burst[cursor->burst_count++];
-}
-
-/* SEND or RECV on a channel, if it is one. `what` gives stage, minibatch and so on. */
-static void message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, const struct sp_instr *what)
-{
-    if (channel < 0)
-        return;
-    struct sp_instr *instr = emit(cursor, *what);
+    struct sp_instr *instr = &cursor->burst[cursor->burst_count++];
     instr->kind = kind;
+    instr->stage = (int)of->stage;
+    instr->minibatch = of->minibatch;
+    instr->microbatch = (int)of->microbatch;
+    instr->evaluate = of->evaluate != 0;
+    instr->version = version;
+    instr->oldest = oldest;
     instr->channel = channel;
-    instr->version = instr->oldest = -1;
+    instr->phase = (int)of->phase;
 }
 
-/* The same of weights, whose version it names. */
-static void weights_message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, const struct sp_instr *u)
+/* SEND or RECV on a channel, if it is one. */
+static void message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, const struct burst_of *of)
 {
-    message(cursor, kind, channel, u);
     if (channel >= 0)
-        cursor->burst[cursor->burst_count - 1].version = u->version;
+        emit(cursor, kind, channel, -1, -1, of);
 }
 
-static void emit_forward(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *f, int64_t q)
+/* The same of weights of that version. */
+static void weights_message(struct sp_cursor *cursor, enum sp_instr_kind kind, int channel, int64_t version,
+                            const struct burst_of *of)
 {
-    const struct routes *routes = &part->routes;
-    if (q >= part->in_flight)
-        message(cursor, SP_INSTR_RECV, routes->stash_credit, f);
-    message(cursor, SP_INSTR_RECV, routes->activation_in, f);
-    emit(cursor, *f);
-    message(cursor, SP_INSTR_SEND, routes->stash, f);
-    message(cursor, SP_INSTR_SEND, routes->activation_out, f);
+    if (channel >= 0)
+        emit(cursor, kind, channel, version, -1, of);
 }
 
-static void emit_backward(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *b, int64_t q)
+static void emit_forward(struct sp_cursor *cursor, const struct part *part, const struct sp_program_step *f,
+                         const struct burst_of *of)
 {
     const struct routes *routes = &part->routes;
-    message(cursor, SP_INSTR_RECV, routes->stash, b);
-    message(cursor, SP_INSTR_RECV, routes->gradient_in, b);
-    emit(cursor, *b);
-    message(cursor, SP_INSTR_SEND, routes->gradient_out, b);
-    if (q + part->in_flight < part->program.order.q_count)
-        message(cursor, SP_INSTR_SEND, routes->stash_credit, b);
+    if (f->q >= part->in_flight)
+        message(cursor, SP_INSTR_RECV, routes->stash_credit, of);
+    message(cursor, SP_INSTR_RECV, routes->activation_in, of);
+    emit(cursor, SP_INSTR_FORWARD, -1, f->version, -1, of);
+    message(cursor, SP_INSTR_SEND, routes->stash, of);
+    message(cursor, SP_INSTR_SEND, routes->activation_out, of);
+}
+
+static void emit_backward(struct sp_cursor *cursor, const struct part *part, const struct sp_program_step *b,
+                          const struct burst_of *of)
+{
+    const struct routes *routes = &part->routes;
+    message(cursor, SP_INSTR_RECV, routes->stash, of);
+    message(cursor, SP_INSTR_RECV, routes->gradient_in, of);
+    emit(cursor, SP_INSTR_BACKWARD, -1, b->version, -1, of);
+    message(cursor, SP_INSTR_SEND, routes->gradient_out, of);
+    if (b->q + part->in_flight < part->program.order.q_count)
+        message(cursor, SP_INSTR_SEND, routes->stash_credit, of);
 }
 
 /* The update, and where the weights travel, their way: the receiver has two buffers, so version v may leave when v - 1
  * has been taken over. */
-static void emit_update(struct sp_cursor *cursor, const struct part *part, const struct sp_instr *u)
+static void emit_update(struct sp_cursor *cursor, const struct part *part, const struct sp_program_step *u,
+                        const struct burst_of *of)
 {
     const struct routes *routes = &part->routes;
     if (part->backward) {
-        emit(cursor, *u);
+        emit(cursor, SP_INSTR_UPDATE, -1, u->version, u->oldest, of);
         if (u->version >= 2)
-            message(cursor, SP_INSTR_RECV, routes->weights_credit, u);
-        weights_message(cursor, SP_INSTR_SEND, routes->weights, u);
+            message(cursor, SP_INSTR_RECV, routes->weights_credit, of);
+        weights_message(cursor, SP_INSTR_SEND, routes->weights, u->version, of);
         return;
     }
-    weights_message(cursor, SP_INSTR_RECV, routes->weights, u);
+    weights_message(cursor, SP_INSTR_RECV, routes->weights, u->version, of);
     if (u->version < sp_plan_updates(cursor->plan))
-        message(cursor, SP_INSTR_SEND, routes->weights_credit, u);
+        message(cursor, SP_INSTR_SEND, routes->weights_credit, of);
 }
 
 /* The next step of a part, as `earliest` gave it. */
@@ -227,23 +241,14 @@ static void emit_step(struct sp_cursor *cursor, struct part *part, const struct 
 {
     const struct sp_phase *phase = part->program.phase;
     int64_t M = phase->microbatches, nth = M == 1 ? step->q : step->q / M;
+    struct burst_of of = {part->stage, phase->first_minibatch + nth, step->q - nth * M, cursor->phase, false};
     sp_stage_program_advance(&part->program);
-    struct sp_instr instr = {
-        .kind = step->kind,
-        .stage = part->stage,
-        .minibatch = phase->first_minibatch + nth,
-        .microbatch = (int)(step->q - nth * M),
-        .version = step->version,
-        .oldest = step->oldest,
-        .channel = -1,
-        .phase = cursor->phase,
-    };
     if (step->kind == SP_INSTR_UPDATE)
-        emit_update(cursor, part, &instr);
+        emit_update(cursor, part, step, &of);
     else if (step->kind == SP_INSTR_FORWARD && part->forward)
-        emit_forward(cursor, part, &instr, step->q);
+        emit_forward(cursor, part, step, &of);
     else if (step->kind == SP_INSTR_BACKWARD && part->backward)
-        emit_backward(cursor, part, &instr, step->q);
+        emit_backward(cursor, part, step, &of);
 }
 
 /* Of activations, or of the credits for them. */
@@ -264,25 +269,15 @@ static void emit_evaluation(struct sp_cursor *cursor)
     int s = 0;
     while (!cursor->parts[s].forward || nth-- > 0)
         s++;
-    struct sp_instr f = {
-        .kind = SP_INSTR_FORWARD,
-        .stage = cursor->parts[s].stage,
-        .minibatch = e,
-        .microbatch = 0,
-        .evaluate = true,
-        .version = cursor->parts[s].program.updates,
-        .oldest = -1,
-        .channel = -1,
-        .phase = cursor->phase,
-    };
-    int i = f.stage;
+    int i = cursor->parts[s].stage;
+    struct burst_of of = {i, e, 0, cursor->phase, true};
     if (e >= 2)
-        message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i + 1, i), &f);
-    message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i - 1, i), &f);
-    emit(cursor, f);
-    message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i, i + 1), &f);
+        message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i + 1, i), &of);
+    message(cursor, SP_INSTR_RECV, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i - 1, i), &of);
+    emit(cursor, SP_INSTR_FORWARD, -1, cursor->parts[s].program.updates, -1, &of);
+    message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_ACTIVATION, i, i + 1), &of);
     if (e + 2 < sp_plan_evaluation_minibatches(plan))
-        message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i, i - 1), &f);
+        message(cursor, SP_INSTR_SEND, evaluation_channel(plan, SP_PAYLOAD_CREDIT, i, i - 1), &of);
     if (--cursor->evaluate_left == 0)
         cursor->evaluations_done += phase->evaluate_minibatches;
 }
@@ -298,14 +293,7 @@ static void begin_evaluation(struct sp_cursor *cursor)
 
 static void emit_gate(struct sp_cursor *cursor)
 {
-    emit(cursor, (struct sp_instr){.kind = SP_INSTR_GATE,
-                                   .stage = 0,
-                                   .minibatch = cursor->gate_minibatch,
-                                   .microbatch = -1,
-                                   .version = -1,
-                                   .oldest = -1,
-                                   .channel = -1,
-                                   .phase = cursor->phase});
+    emit(cursor, SP_INSTR_GATE, -1, -1, -1, &(struct burst_of){0, cursor->gate_minibatch, -1, cursor->phase, false});
     find_gate(cursor);
 }
 
@@ -344,7 +332,7 @@ void sp_cursor_prefetch(const struct sp_cursor *cursor)
         __builtin_prefetch(part + at, 1);
 }
 
-bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
+const struct sp_instr *sp_cursor_take(struct sp_cursor *cursor)
 {
     while (cursor->burst_at == cursor->burst_count) {
         cursor->burst_at = cursor->burst_count = 0;
@@ -363,11 +351,18 @@ bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
             cursor->phase++;
             open_phase(cursor);
         } else {
-            return false;
+            return NULL;
         }
     }
-    *instr = cursor->burst[cursor->burst_at++];
-    return true;
+    return &cursor->burst[cursor->burst_at++];
+}
+
+bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr)
+{
+    const struct sp_instr *next = sp_cursor_take(cursor);
+    if (next != NULL)
+        *instr = *next;
+    return next != NULL;
 }
 
 /* Versions count minibatches; -1 stays what it is. */

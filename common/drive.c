@@ -20,17 +20,17 @@ static struct sp_cursor *open_cursor(const struct sp_plan *plan, int device, con
 static sp_status run_device(struct sp_cursor *cursor, int device, const struct sp_engine *engine, void *self,
                             const bool *stop, bool *ended, struct sp_error *err)
 {
-    struct sp_instr instr;
     enum sp_progress progress = SP_DONE;
     *ended = false;
     while (progress == SP_DONE) {
         if (stop && *(const volatile bool *)stop)
             return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
-        if (!sp_cursor_next(cursor, &instr)) {
+        const struct sp_instr *instr = sp_cursor_take(cursor);
+        if (instr == NULL) {
             *ended = true;
             return SP_OK;
         }
-        SP_TRY(engine->execute(self, device, &instr, &progress, err));
+        SP_TRY(engine->execute(self, device, instr, &progress, err));
     }
     SP_ASSERT(engine->next, "engine %s rests but cannot be asked who goes on", engine->name);
     return SP_OK;

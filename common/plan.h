@@ -170,6 +170,9 @@ void sp_instr_state(const struct sp_instr *instr, int64_t since, int64_t **state
  * device). */
 bool sp_cursor_next(struct sp_cursor *cursor, struct sp_instr *instr);
 
+/* The same without a copy: good until the cursor moves on; NULL at the end. */
+const struct sp_instr *sp_cursor_take(struct sp_cursor *cursor);
+
 /* Fetches into the cache what the next sp_cursor_next will look at. */
 void sp_cursor_prefetch(const struct sp_cursor *cursor);
 
