@@ -108,7 +108,7 @@ static sp_status anchor(struct exec_run *run, int device, struct sp_error *err)
     SP_TRY(async->record(some_queue(run, device), lane->anchor, err));
     SP_TRY(async->finish(lane->anchor, err));
     lane->since = lane->anchor;
-    lane->since_s = exec_run_now_s(run);
+    lane->since_s = lane->anchor_s = exec_run_now_s(run);
     return SP_OK;
 }
 

@@ -57,7 +57,7 @@ struct exec_flow_lane {
     int64_t marked, marks_told;
     void *anchor; /* event */
     void *since;  /* event at since_s of the run's clock: the anchor or the last entry read */
-    double since_s;
+    double since_s, anchor_s;
 };
 
 /* A part of a message that lies in host memory between two devices. */
@@ -65,6 +65,13 @@ struct exec_flow_part {
     void *to;
     size_t offset, bytes;
 };
+
+/* A message's copies on their way, timed: out of the sender, and where host memory lies between, into the receiver. */
+struct exec_flow_transfer {
+    void *begun, *left, *entered, *arrived; /* events; the last two NULL where the devices reach each other */
+    struct sp_instr instr;
+};
+enum { EXEC_FLOW_TRANSFERS = 16 }; /* of a channel that are timed at once */
 
 /* A channel. All but `received` is of the sender's thread. */
 struct exec_flow_link {
@@ -76,6 +83,9 @@ struct exec_flow_link {
     size_t host_bytes; /* of one message */
     struct exec_flow_part *parts;
     int part_count, part_room, ring;
+    struct exec_flow_transfer *transfers; /* ring */
+    int64_t timed, told;
+    int trace_lane;
     long long sent, received; /* counted by the sender's, by the receiver's thread */
 };
 
@@ -100,7 +110,10 @@ struct exec_flow {
     struct exec_flow_feed *feeds; /* [stage] */
 };
 
-/* After memory and models are there; destroy waits until all queues are empty. */
+/* Lanes of the trace for copies, and their names. */
+int exec_flow_trace_lanes(const struct exec_run *run);
+
+/* After memory, models and trace are there; destroy waits until all queues are empty. */
 sp_status exec_flow_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_destroy(struct exec_run *run);
 
@@ -149,6 +162,11 @@ sp_status exec_flow_waited(struct exec_run *run, int device, enum exec_flow_kind
 sp_status exec_flow_links_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_links_destroy(struct exec_run *run);
 sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_error *err);
+sp_status exec_flow_transfers_create(struct exec_run *run, int channel, struct sp_error *err);
+void exec_flow_transfers_destroy(struct exec_run *run, struct exec_flow_link *link);
+sp_status exec_flow_transfers_tell(struct exec_run *run, int channel, struct sp_error *err);
+struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link,
+                                                   const struct sp_instr *instr); /* NULL: none is free */
 sp_status exec_flow_feeds_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_feeds_destroy(struct exec_run *run);
 sp_status exec_flow_taken(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);

@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "exec/flow.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static sp_status add_bytes(void *self, void *to, const void *from, size_t bytes, struct sp_error *err)
@@ -46,14 +47,14 @@ static sp_status create_copies(struct exec_run *run, int channel, struct sp_erro
         return SP_OK;
     SP_TRY(async->queue_create(run->context, c->from_device, false, &link->out, err));
     if (async->reaches(run->context, c->from_device, c->to_device))
-        return SP_OK;
+        return exec_flow_transfers_create(run, channel, err);
     SP_TRY(async->queue_create(run->context, c->to_device, false, &link->in, err));
     SP_TRY(async->event_create(run->context, c->from_device, false, &link->left, err));
     SP_TRY(async->take_host(run->context, (size_t)link->ring * link->host_bytes, &memory, err));
     link->host = memory;
     link->part_room = run->plan->network->tensor_count + 1;
     link->parts = sp_calloc((size_t)link->part_room, sizeof *link->parts);
-    return SP_OK;
+    return exec_flow_transfers_create(run, channel, err);
 }
 
 /* A message's event is recorded again when its turn comes: by then it has been taken, for no more than `depth` are
@@ -73,9 +74,37 @@ static sp_status create_link(struct exec_run *run, int channel, struct sp_error 
     return SP_OK;
 }
 
+static bool carries(const struct sp_channel *channel)
+{
+    return channel->payload != SP_PAYLOAD_CREDIT;
+}
+
+int exec_flow_trace_lanes(const struct exec_run *run)
+{
+    int lanes = 0;
+    for (int c = 0; c < run->plan->channel_count && run->backend->async != NULL; c++)
+        lanes += carries(&run->plan->channels[c]);
+    return lanes;
+}
+
+/* Each channel that carries something has a lane behind those of the devices. */
+static void name_lanes(struct exec_run *run)
+{
+    int lane = run->plan->device_count;
+    for (int c = 0; c < run->plan->channel_count; c++) {
+        const struct sp_channel *channel = &run->plan->channels[c];
+        if (!carries(channel))
+            continue;
+        snprintf(run->trace->lanes[lane].name, sizeof run->trace->lanes[lane].name, "copy %d -> %d",
+                 channel->from_device, channel->to_device);
+        run->flow->links[c].trace_lane = lane++;
+    }
+}
+
 sp_status exec_flow_links_create(struct exec_run *run, struct sp_error *err)
 {
     run->flow->links = sp_calloc((size_t)run->plan->channel_count + 1, sizeof *run->flow->links);
+    name_lanes(run);
     for (int c = 0; c < run->plan->channel_count; c++)
         SP_TRY(create_link(run, c, err));
     return SP_OK;
@@ -89,6 +118,7 @@ void exec_flow_links_destroy(struct exec_run *run)
         async->queue_destroy(&link->out);
         async->queue_destroy(&link->in);
         async->event_destroy(&link->left);
+        exec_flow_transfers_destroy(run, link);
         for (int n = 0; link->events != NULL && n < link->ring; n++)
             async->event_destroy(&link->events[n]);
         if (link->host != NULL)
@@ -105,7 +135,13 @@ struct sending {
     struct exec_flow_link *link;
     char *host;
     size_t used;
+    struct exec_flow_transfer *transfer; /* NULL: not timed */
 };
+
+static sp_status mark(const struct sending *sending, void *queue, void *event, struct sp_error *err)
+{
+    return event == NULL ? SP_OK : sending->run->flow->async->record(queue, event, err);
+}
 
 static sp_status move_out(void *self, void *to, const void *from, size_t bytes, struct sp_error *err)
 {
@@ -128,10 +164,11 @@ static sp_status move_in(const struct sending *sending, struct sp_error *err)
     const struct exec_async *async = sending->run->flow->async;
     SP_TRY(async->record(link->out, link->left, err));
     SP_TRY(async->wait(link->in, link->left, err));
+    SP_TRY(mark(sending, link->in, sending->transfer != NULL ? sending->transfer->entered : NULL, err));
     for (int p = 0; p < link->part_count; p++)
         SP_TRY(
             async->copy(link->in, link->parts[p].to, sending->host + link->parts[p].offset, link->parts[p].bytes, err));
-    return SP_OK;
+    return mark(sending, link->in, sending->transfer != NULL ? sending->transfer->arrived : NULL, err);
 }
 
 /* The copies of message n, behind what the device was given last. */
@@ -141,11 +178,16 @@ static sp_status send_copies(struct exec_run *run, int device, const struct sp_i
     const struct exec_async *async = run->flow->async;
     struct exec_flow_link *link = &run->flow->links[instr->channel];
     struct exec_flow_lane *lane = &run->flow->lanes[device];
-    struct sending sending = {run, link, link->host == NULL ? NULL : link->host + (size_t)n * link->host_bytes, 0};
+    struct sending sending = {run, link, link->host == NULL ? NULL : link->host + (size_t)n * link->host_bytes, 0,
+                              NULL};
     link->part_count = 0;
+    SP_TRY(exec_flow_transfers_tell(run, instr->channel, err));
+    sending.transfer = exec_flow_transfer_next(link, instr);
     if (lane->given > 0)
         SP_TRY(async->wait(link->out, lane->entries[(lane->given - 1) % EXEC_FLOW_WINDOW].end, err));
+    SP_TRY(mark(&sending, link->out, sending.transfer != NULL ? sending.transfer->begun : NULL, err));
     SP_TRY(exec_send(run, instr, move_out, &sending, err));
+    SP_TRY(mark(&sending, link->out, sending.transfer != NULL ? sending.transfer->left : NULL, err));
     return link->in != NULL ? move_in(&sending, err) : SP_OK;
 }
 
@@ -200,6 +242,8 @@ sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_erro
         if (run->plan->channels[c].from_device == device && link->sent > 0 &&
             link->recorded[(link->sent - 1) % link->ring])
             SP_TRY(run->flow->async->finish(link->events[(link->sent - 1) % link->ring], err));
+        if (run->plan->channels[c].from_device == device)
+            SP_TRY(exec_flow_transfers_tell(run, c, err));
     }
     return SP_OK;
 }

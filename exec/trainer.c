@@ -248,7 +248,8 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
     run->progress.losses = calloc((size_t)plan->minibatches, sizeof *run->progress.losses);
     if (run->progress.losses == NULL)
         return SP_FAIL(err, SP_E_MEMORY, "no memory for the losses of %lld minibatches", (long long)plan->minibatches);
-    SP_TRY(sp_trace_create(plan->device_count, 0, run->config.spans_per_lane, &run->trace, err));
+    SP_TRY(
+        sp_trace_create(plan->device_count, exec_flow_trace_lanes(run), run->config.spans_per_lane, &run->trace, err));
     if (run->config.layer_spans > 0)
         SP_TRY(sp_trace_create(plan->device_count, 0, run->config.layer_spans, &run->layers, err));
     SP_TRY(exec_initialise(run, err));

@@ -275,6 +275,9 @@ static void spans_are_those_of_the_plan(void **state)
         assert_int_equal(lane->total.count[SP_SPAN_BACKWARD], 20);
         assert_int_equal(lane->total.count[SP_SPAN_UPDATE], 20);
         assert_int_equal(lane->total.count[SP_SPAN_EVALUATE], 2 * 3); /* 10 samples in minibatches of 4 */
+        const struct sp_lane *copies = &trace->lanes[2 + 2 * d];      /* activations, evaluation's, gradients */
+        assert_true(trace->lane_count == 5 && copies->total.count[SP_SPAN_TRANSFER] == 20);
+        assert_true(copies->spans[0].end_s > copies->spans[0].start_s && copies->spans[0].start_s > 0);
         assert_true(sp_trace_busy_s(trace, d) > 0 && sp_trace_busy_s(trace, d) <= exec_trainer_time_s(run.trainer));
     }
     run_close(&run);
