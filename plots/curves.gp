@@ -15,6 +15,7 @@ if (wrong ne '') {
     exit status 1
 }
 runs = values_of(csv, 1, most_series)
+all_runs = lines_in(values_of(csv, 1, 1000))
 run_count = lines_in(runs)
 array run_name[run_count]
 do for [r = 1:run_count] {
@@ -38,12 +39,16 @@ if (STATS_records < 1) {
 }
 # What the better half of the values do is to be seen; the start of a training is not.
 highest = 100 * STATS_max
+mean_highest = highest
+last_low = highest # of what the runs come to
 usual = 100 * STATS_median
 end_of(r) = curve(r).' | tail -n 1'
-do for [r = 1:run_count] { # the bars at the end are seen whole
-    stats end_of(r) using ($6 > 1 && $5 > highest ? (highest = $5) : 0) nooutput
+do for [r = 1:run_count] { # the bars at the end are seen whole, unless they are much wider than what the means do
+    stats end_of(r) using (last_low = $3 < last_low ? $3 : last_low, $6 > 1 && $5 > highest ? (highest = $5) : 0) nooutput
 }
+if (highest > mean_highest + (mean_highest - usual) + 2) highest = mean_highest + (mean_highest - usual) + 2
 if (!exists("low")) low = usual - 0.6 * (highest - usual)
+if (low > last_low - 0.05 * (highest - last_low)) low = last_low - 0.05 * (highest - last_low)
 if (low >= highest || low < 0) low = 0
 high = highest + 0.06 * (highest - low)
 if (high > 100) high = 100
@@ -70,7 +75,8 @@ set rmargin at screen 1 - 16.0 / width
 set tmargin at screen 1 - 14.0 / height
 set bmargin at screen (foot + 50.0) / height
 set xlabel (against eq 'epoch' ? 'epoch' : 'time since the start, '.(unit == 1 ? 's' : unit == 60 ? 'min' : 'h')). \
-    (has_seeds ? ' (bars at the end: 95 % intervals)' : '') offset 0, 0.3
+    (has_seeds || all_runs > run_count ? ' ('.(has_seeds ? 'bars: 95 % intervals' : ''). \
+    (has_seeds && all_runs > run_count ? '; ' : '').(all_runs > run_count ? sprintf('%d of %d runs', run_count, all_runs) : '').')' : '') offset 0, 0.3
 set ylabel 'test accuracy, %' offset 1.2, 0
 set xrange [0 : x(epochs, latest) + (has_seeds ? run_count + 1 : 0) * 0.012 * x(epochs, latest)]
 set yrange [low:high]

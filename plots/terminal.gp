@@ -5,7 +5,7 @@ size(points) = sprintf('%s,%g', font, points)
 bold(points) = sprintf('%s:Bold,%g', font, points)
 small = 0.85 * points
 if (ending eq '.svg') set terminal svg size width, height enhanced font size(points) background rgb 'white'
-if (ending eq '.pdf') set terminal pdfcairo size width / 120.0, height / 120.0 enhanced font size(points) linewidth 0.6
+if (ending eq '.pdf') set terminal pdfcairo size width / 120.0, height / 120.0 enhanced font size(points) linewidth 0.6 pointscale 0.6
 if (ending eq '.png') {
     if (strstrt(GPVAL_TERMINALS, 'pngcairo')) {
         set terminal pngcairo size scale * width, scale * height enhanced font size(points) fontscale scale \
