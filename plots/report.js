@@ -58,22 +58,25 @@ class Timeline {
     choose(index) {
         this.sides = this.data.windows[index].sides;
         for (const side of this.sides) {
-            side.index ??= this.indexOf(side);
             side.order ??= this.orderOf(side);
+            side.index ??= this.indexOf(side);
         }
         this.measure();
         this.focus = null;
         this.show(0, this.length * Math.min(1, 16 / this.data.windows[index].minibatches));
     }
 
-    /* What makes two spans the same instruction. */
-    keyOf(spans, at) {
-        return [KIND, STAGE, MINIBATCH, MICROBATCH, PAYLOAD].map(field => spans[at + field]).join(' ');
-    }
-
+    /* Gives each span a key, which its twin on the other side has too: what it is, and the how-many-th of these. */
     indexOf(side) {
-        const index = new Map();
-        for (let at = 0; at < side.spans.length; at += FIELDS) index.set(this.keyOf(side.spans, at), at);
+        const index = new Map(), seen = new Map();
+        side.keys = new Map();
+        for (const at of side.order.flat()) {
+            const name = [KIND, STAGE, MINIBATCH, MICROBATCH, PAYLOAD].map(field => side.spans[at + field]).join(' ');
+            const times = (seen.get(name) ?? 0) + 1, key = name + ' ' + times;
+            seen.set(name, times);
+            side.keys.set(at, key);
+            index.set(key, at);
+        }
         return index;
     }
 
@@ -261,7 +264,7 @@ class Timeline {
         const kind = this.data.kinds[side.spans[at + KIND]], wide = right - left;
         pen.fillStyle = this.colour(kind);
         pen.fillRect(left, row.y, Math.max(0.5, wide > 4 ? wide - 0.8 : wide), row.height);
-        if (this.focus === this.keyOf(side.spans, at)) {
+        if (this.focus === side.keys.get(at)) {
             pen.strokeStyle = this.colour('ink');
             pen.lineWidth = 2;
             pen.strokeRect(left, row.y, Math.max(1, wide - 0.8), row.height);
@@ -297,7 +300,7 @@ class Timeline {
     }
 
     point(place) {
-        const found = place && this.find(place), focus = found ? this.keyOf(found[0].spans, found[1]) : null;
+        const found = place && this.find(place), focus = found ? found[0].keys.get(found[1]) : null;
         this.tip.hidden = !found;
         if (found) {
             this.tip.replaceChildren(...this.describe(...found));
@@ -328,7 +331,7 @@ class Timeline {
         if (this.data.microbatches > 1) row('microbatch', spans[at + MICROBATCH]);
         if (spans[at + VERSION] >= 0 && LETTERS[kind])
             row(kind === 'update' ? 'makes weight version' : 'weight version', spans[at + VERSION]);
-        const key = this.keyOf(spans, at), lengths = {};
+        const key = side.keys.get(at), lengths = {};
         for (const one of this.sides) {
             const twin = one === side ? at : one.index.get(key);
             row(one.label, twin === undefined ? 'none here' : duration(one.spans[twin + LENGTH]));

@@ -165,14 +165,19 @@ sp_status sp_page_figure(struct sp_page *page, const char *svg, const char *capt
         free(text);
         return SP_FAIL(err, SP_E_IO, "%s: not an SVG of gnuplot's", svg);
     }
-    fprintf(
-        page->out,
-        "<figure style=\"width:%dpx\">\n<svg role=\"img\" viewBox=\"0 0 %d %d\" xmlns=\"http://www.w3.org/2000/svg\" "
-        "xmlns:xlink=\"http://www.w3.org/1999/xlink\" aria-label=\"",
-        width, width, height);
+    /* A wide one does not shrink until it cannot be read. */
+    int least = width > 600 ? width * 7 / 10 : 0;
+    fprintf(page->out,
+            "<figure style=\"width:%dpx\"><div class=\"scroll\">\n<svg style=\"min-width:%dpx\" role=\"img\" ", width,
+            least);
+    fprintf(page->out,
+            "viewBox=\"0 0 %d %d\" xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" "
+            "aria-label=\"",
+            width, height);
     sp_page_text(page, caption);
     fputs("\">\n", page->out);
     copy_svg(page->out, strchr(from, '>') + 1, page->figures++);
+    fputs("</div>\n", page->out);
     free(text);
     sp_page_say(page, "figcaption", "%s", caption);
     if (csv != NULL)
