@@ -95,30 +95,30 @@ static void write_quoted(FILE *stream, const char *text)
     putc('"', stream);
 }
 
-static void write_chrome_span(FILE *stream, int process, int lane, const struct sp_span *span)
+static void write_chrome_span(FILE *stream, int process, int thread, const struct sp_span *span)
 {
     const char *payload = has_payload(span) ? sp_payload_names[span->payload] : "";
     fprintf(stream,
             ",\n{\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"name\":\"%d %s%s%s %" PRId64 "\",\"cat\":\"%s\","
             "\"ts\":%.6f,\"dur\":%.6f,\"args\":{\"stage\":%d,\"minibatch\":%" PRId64
             ",\"microbatch\":%d,\"version\":%" PRId64 "}}",
-            process, lane, span->stage, sp_span_kind_names[span->kind], *payload ? " " : "", payload, span->minibatch,
+            process, thread, span->stage, sp_span_kind_names[span->kind], *payload ? " " : "", payload, span->minibatch,
             sp_span_kind_names[span->kind], span->start_s * 1e6, (span->end_s - span->start_s) * 1e6, span->stage,
             span->minibatch, span->microbatch, span->version);
 }
 
-/* A name and a place in the viewer's order, of a process (lane -1) or of a lane. */
-static void write_chrome_names(FILE *stream, int process, int lane, const char *name)
+/* A name and a place in the viewer's order, of a process (thread 0) or of a thread. */
+static void write_chrome_names(FILE *stream, int process, int thread, const char *name)
 {
-    const char *what = lane < 0 ? "process" : "thread";
-    int thread = lane < 0 ? 0 : lane, place = lane < 0 ? process : lane;
-    bool is_first = process == 0 && lane < 0;
+    const char *what = thread == 0 ? "process" : "thread";
+    bool is_first = process == 1 && thread == 0;
+    int id = thread == 0 ? 1 : thread;
     fprintf(stream,
             "%s{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_name\",\"args\":{\"name\":", is_first ? "" : ",\n",
-            process, thread, what);
+            process, id, what);
     write_quoted(stream, name);
     fprintf(stream, "}},\n{\"ph\":\"M\",\"pid\":%d,\"tid\":%d,\"name\":\"%s_sort_index\",\"args\":{\"sort_index\":%d}}",
-            process, thread, what, place);
+            process, id, what, thread == 0 ? process : thread);
 }
 
 sp_status sp_trace_write_chrome(const struct sp_trace_process *processes, int count, const char *path,
@@ -127,13 +127,13 @@ sp_status sp_trace_write_chrome(const struct sp_trace_process *processes, int co
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
     fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", file.stream);
-    for (int p = 0; p < count; p++) {
+    for (int p = 0; p < count; p++) { /* numbers from 1: Perfetto keeps process 0 and thread 0 for the kernel's */
         const struct sp_trace *trace = processes[p].trace;
-        write_chrome_names(file.stream, p, -1, processes[p].name);
+        write_chrome_names(file.stream, p + 1, 0, processes[p].name);
         for (int i = 0; i < trace->lane_count; i++) {
-            write_chrome_names(file.stream, p, i, trace->lanes[i].name);
+            write_chrome_names(file.stream, p + 1, i + 1, trace->lanes[i].name);
             for (int64_t k = 0; k < trace->lanes[i].count; k++)
-                write_chrome_span(file.stream, p, i, &trace->lanes[i].spans[k]);
+                write_chrome_span(file.stream, p + 1, i + 1, &trace->lanes[i].spans[k]);
         }
     }
     fputs("\n]}\n", file.stream);

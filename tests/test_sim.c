@@ -400,7 +400,8 @@ static void check_chrome_event(const json_t *event, double end_us[2][8])
     assert_string_equal(phase, "X");
     double from = json_number_value(json_object_get(event, "ts")),
            length = json_number_value(json_object_get(event, "dur"));
-    double *end = &end_us[json_integer_value(pid)][json_integer_value(tid)];
+    assert_true(json_integer_value(pid) >= 1 && json_integer_value(tid) >= 1); /* 0 is the kernel's in Perfetto */
+    double *end = &end_us[json_integer_value(pid) - 1][json_integer_value(tid) - 1];
     assert_true(json_is_number(json_object_get(event, "ts")) && json_is_number(json_object_get(event, "dur")));
     assert_true(from >= 0 && length >= 0);
     assert_true(from >= *end - 2e-6); /* printed to a millionth */
@@ -435,8 +436,8 @@ static void a_chrome_trace_is_json_with_every_span(void **state)
     json_array_foreach(json_object_get(json, "traceEvents"), k, event)
     {
         const char *kind = json_string_value(json_object_get(event, "cat"));
-        int64_t lane = json_integer_value(json_object_get(event, "tid"));
-        int64_t process = json_integer_value(json_object_get(event, "pid"));
+        int64_t lane = json_integer_value(json_object_get(event, "tid")) - 1;
+        int64_t process = json_integer_value(json_object_get(event, "pid")) - 1;
         check_chrome_event(event, end_us);
         if (kind && strcmp(kind, "wait") != 0 && lane < 3)
             busy_us[process][lane] += json_number_value(json_object_get(event, "dur"));
