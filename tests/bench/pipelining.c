@@ -9,7 +9,8 @@
  * multiply-adds on both cores: where both together are much slower than one alone, the two virtual cores share a
  * physical one, and the round is discarded and counted. Figures are medians over rounds of ratios within a round.
  *
- * The cut is the one that balances best by the layers' own times, measured before.
+ * The cut is the one that balances best by the layers' own times, measured before. `balance` is what that cut allows:
+ * all layers' time over that of its slower half. What is in brackets is of the lesser of both bounds.
  */
 #include "common/alloc.h"
 #include "common/schedule.h"
@@ -223,8 +224,9 @@ static double median(double *values, int count)
     return count == 0 ? NAN : count % 2 == 1 ? values[count / 2] : 0.5 * (values[count / 2 - 1] + values[count / 2]);
 }
 
-/* The cut whose larger half is smallest, by the time of each weight layer with what follows it. */
-static int best_cut(const char *network, int weight_layers)
+/* The cut whose larger half is smallest, by the time of each weight layer with what follows it. `*balance`: how many
+ * times as fast it can make training. */
+static int best_cut(const char *network, int weight_layers, double *balance)
 {
     struct task task = {.network = network,
                         .schedule = "sequential",
@@ -232,8 +234,8 @@ static int best_cut(const char *network, int weight_layers)
                         .one_device = true,
                         .threads = 1,
                         .core = 0,
-                        .minibatches = 4,
-                        .skipped = 1};
+                        .minibatches = 6,
+                        .skipped = 2};
     for (int c = 0; c < task.cut_count; c++)
         task.cuts[c] = c + 1;
     struct answer answer = run(&task);
@@ -248,7 +250,7 @@ static int best_cut(const char *network, int weight_layers)
             cut = s + 1;
         }
     }
-    printf("%s: cut after %d; by the layers' times at most %.2f times as fast\n", network, cut, all / best);
+    *balance = all / best;
     return cut;
 }
 
@@ -271,7 +273,8 @@ static const char *const titles[COLUMNS] = {"two copies", "stale", "1f1b-async",
 static void bench(const char *network, int rounds)
 {
     double ratios[COLUMNS][MOST_ROUNDS], alone_s[MOST_ROUNDS];
-    int kept = 0, discarded = 0, cut = best_cut(network, weight_layers_of(network));
+    double balance;
+    int kept = 0, discarded = 0, cut = best_cut(network, weight_layers_of(network), &balance);
     int64_t minibatches = strcmp(network, "lenet5") == 0 ? 200 : 14;
     struct task one = {.network = network,
                        .schedule = "sequential",
@@ -304,11 +307,12 @@ static void bench(const char *network, int rounds)
         else
             kept++;
     }
-    printf("%-10s %9.1f ms", network, 1e3 * median(alone_s, kept));
-    double bound = median(ratios[BOUND], kept);
-    for (int c = 0; c < COLUMNS; c++) {
+    printf("%-8s %3d  %7.1f ms", network, cut, 1e3 * median(alone_s, kept));
+    double copies = median(ratios[BOUND], kept), bound = fmin(copies, balance);
+    printf("  %6.3f      %6.3f ", copies, balance);
+    for (int c = BOUND + 1; c < COLUMNS; c++) {
         double value = median(ratios[c], kept);
-        printf(c == BOUND ? "  %6.3f       " : "  %6.3f (%3.0f %%)", value, 100 * value / bound);
+        printf("  %6.3f (%3.0f %%)", value, 100 * value / bound);
     }
     printf("   %d rounds, %d discarded\n", kept, discarded);
     fflush(stdout);
@@ -331,9 +335,9 @@ int main(int argc, char **argv)
                     convolution = (enum exec_convolution)c;
     if (rounds < 1 || rounds > MOST_ROUNDS)
         die("1 to 64 rounds");
-    puts("Two cores over one, minibatch 128; in brackets: of what two independent copies reach");
-    printf("%-10s %12s", "network", "one core");
-    for (int c = 0; c < COLUMNS; c++)
+    puts("Two cores over one, minibatch 128; in brackets: of the lesser of the bounds, two copies and balance");
+    printf("%-8s %3s  %10s  %-10s  %-8s", "network", "cut", "one core", titles[BOUND], "balance");
+    for (int c = BOUND + 1; c < COLUMNS; c++)
         printf("  %-14s", titles[c]);
     putchar('\n');
     for (int a = 1; a < argc; a++) {

@@ -102,7 +102,7 @@ static double own_alone(struct cpu_model *model, int l)
     void *memory[3];
     double best[2] = {INFINITY, INFINITY};
     for (int m = 0; m < 3; m++)
-        if (exec_cpu_backend.allocate(NULL, bytes[m], &memory[m], &err) != SP_OK)
+        if (exec_cpu_backend.allocate(NULL, 0, bytes[m], &memory[m], &err) != SP_OK)
             die(err.text);
     struct exec_io io = {.batch = BATCH,
                          .input = {memory[0]},
