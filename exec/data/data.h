@@ -27,14 +27,17 @@ struct exec_dataset {
     void (*close)(struct exec_dataset *set);
 };
 
+enum { EXEC_DATA_PARENTS = 3 };
+
 struct exec_dataset_config {
-    const char *set;       /* "fashion-mnist", "mnist", "cifar10", "synthetic" */
-    const char *dir;       /* a folder, or "auto" */
-    int64_t samples;       /* synthetic */
-    struct sp_shape shape; /* synthetic */
-    int classes;           /* synthetic */
-    uint64_t seed;         /* synthetic */
-    struct sp_mark mark;   /* where the user named the set or folder */
+    const char *set;                        /* "fashion-mnist", "mnist", "cifar10", "synthetic" */
+    const char *dir;                        /* a folder, or "auto" */
+    const char *parents[EXEC_DATA_PARENTS]; /* auto: folders that may have the set's; NULL: none */
+    int64_t samples;                        /* synthetic */
+    struct sp_shape shape;                  /* synthetic */
+    int classes;                            /* synthetic */
+    uint64_t seed;                          /* synthetic */
+    struct sp_mark mark;                    /* where the user named the set or folder */
 };
 
 struct exec_dataset_kind {

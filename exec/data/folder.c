@@ -6,14 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PLACES = 3 };
-
-/* PARENT/MIDDLE/NAME; NULL where there is no parent. */
-static char *place(const char *parent, const char *middle, const char *name)
-{
-    return parent == NULL || parent[0] == '\0' ? NULL : sp_format("%s%s/%s", parent, middle, name);
-}
-
 sp_status exec_dataset_folder(const struct exec_dataset_config *config, const char *name, char **out,
                               struct sp_error *err)
 {
@@ -22,24 +14,18 @@ sp_status exec_dataset_folder(const struct exec_dataset_config *config, const ch
         *out = sp_strdup(config->dir);
         return SP_OK;
     }
-    const char *cache = getenv("XDG_CACHE_HOME");
-    bool home = cache == NULL || cache[0] == '\0';
-    char *places[PLACES] = {
-        place(getenv("STALEPIPE_DATA"), "", name),
-        place(home ? getenv("HOME") : cache, home ? "/.cache/stalepipe" : "/stalepipe", name),
-        place("/usr/share/datasets", "", name),
-    };
     char *looked = sp_strdup("");
-    for (int p = 0; p < PLACES; p++) {
+    for (int p = 0; p < EXEC_DATA_PARENTS && *out == NULL; p++) {
         struct stat about;
-        if (places[p] == NULL)
+        if (config->parents[p] == NULL)
             continue;
-        if (*out == NULL && stat(places[p], &about) == 0 && S_ISDIR(about.st_mode))
-            *out = sp_strdup(places[p]);
-        char *longer = sp_format("%s%s%s", looked, looked[0] ? ", " : "", places[p]);
+        char *place = sp_format("%s/%s", config->parents[p], name);
+        char *longer = sp_format("%s%s%s", looked, looked[0] ? ", " : "", place);
         free(looked);
         looked = longer;
-        free(places[p]);
+        if (stat(place, &about) == 0 && S_ISDIR(about.st_mode))
+            *out = sp_strdup(place);
+        free(place);
     }
     sp_status status = SP_OK;
     if (*out == NULL)

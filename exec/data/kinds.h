@@ -10,9 +10,8 @@ sp_status exec_mnist_open(const struct exec_dataset_config *config, struct exec_
 sp_status exec_cifar10_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err);
 sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err);
 
-/* The folder of a data set: `config->dir`, or for "auto" the first there is of $STALEPIPE_DATA/NAME, NAME in
- * stalepipe's cache folder ($XDG_CACHE_HOME/stalepipe or ~/.cache/stalepipe), /usr/share/datasets/NAME (Debian's). None
- * is SP_E_INPUT. The caller frees *out. */
+/* The folder of a data set: `config->dir`, or for "auto" the first there is of PARENT/NAME. None is SP_E_INPUT. The
+ * caller frees *out. */
 sp_status exec_dataset_folder(const struct exec_dataset_config *config, const char *name, char **out,
                               struct sp_error *err);
 

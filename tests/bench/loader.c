@@ -54,7 +54,8 @@ static double samples_per_s(const struct exec_dataset *set, bool augment, int th
 static void bench(const char *name)
 {
     struct sp_error err = {0};
-    struct exec_dataset_config config = {.set = name, .dir = "auto"};
+    struct exec_dataset_config config = {
+        .set = name, .dir = "auto", .parents = {getenv("STALEPIPE_DATA"), "/usr/share/datasets"}};
     struct exec_dataset *set;
     if (exec_dataset_open(&config, &set, &err) != SP_OK) {
         printf("%-14s not here\n", name);
