@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,9 +87,9 @@ sp_status sp_folder_make(const char *path, struct sp_error *err)
             continue;
         *at = '\0';
         struct stat about;
-        bool there = mkdir(part, 0777) == 0 || (stat(part, &about) == 0 && S_ISDIR(about.st_mode));
+        bool made = mkdir(part, 0777) == 0;
         int reason = errno;
-        if (!there) {
+        if (!made && (stat(part, &about) != 0 || !S_ISDIR(about.st_mode))) {
             SP_FAIL(err, SP_E_IO, "%s: cannot make the folder: %s", part, strerror(reason));
             free(part);
             return SP_E_IO;
@@ -99,6 +100,26 @@ sp_status sp_folder_make(const char *path, struct sp_error *err)
     }
     free(part);
     return SP_OK;
+}
+
+sp_status sp_folder_hold(const char *path, struct sp_hold *hold, struct sp_error *err)
+{
+    SP_TRY(sp_folder_make(path, err));
+    hold->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (hold->fd < 0)
+        return SP_FAIL(err, SP_E_IO, "%s: cannot open the folder: %s", path, strerror(errno));
+    hold->held = true;
+    if (flock(hold->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems have no locks */
+        return SP_OK;
+    sp_folder_let_go(hold);
+    return SP_FAIL(err, SP_E_IO, "%s: another run is writing there; -o names another folder", path);
+}
+
+void sp_folder_let_go(struct sp_hold *hold)
+{
+    if (hold->held)
+        close(hold->fd);
+    hold->held = false;
 }
 
 static sp_status unreadable(const char *path, const char *reason, const struct sp_mark *mark, struct sp_error *err)

@@ -24,6 +24,15 @@ sp_status sp_file_write(const char *path, const char *text, struct sp_error *err
 /* Makes a folder and those above it. */
 sp_status sp_folder_make(const char *path, struct sp_error *err);
 
+/* Makes the folder and holds it against other processes, until it is let go or the process ends: SP_E_IO when another
+ * one holds it. */
+struct sp_hold {
+    bool held;
+    int fd;
+};
+sp_status sp_folder_hold(const char *path, struct sp_hold *hold, struct sp_error *err);
+void sp_folder_let_go(struct sp_hold *hold);
+
 /* Reads a whole file; the caller frees *text (NUL-terminated, *size without it). Larger than `limit` is refused.
  * A file that cannot be read is SP_E_INPUT when `mark` is not NULL (the user named it there), else SP_E_IO. */
 sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mark, char **text, size_t *size,

@@ -37,6 +37,7 @@ static void call_back(struct exec_run *run, double now_s)
         .accuracy = since > 0 ? (double)state->correct_since / since : NAN,
         .test_accuracy = state->epoch_count > 0 ? state->epochs[state->epoch_count - 1].accuracy : NAN,
         .evaluations = state->epoch_count,
+        .last = state->done == plan->minibatches && state->epoch_count == sp_plan_evaluations(plan),
         .elapsed_s = now_s,
         .samples_per_s = rate,
         .remaining_s = rate > 0 ? (double)(plan->minibatches - state->done) * plan->batch / rate : NAN,

@@ -32,6 +32,7 @@ struct exec_progress {
     double loss, accuracy; /* training: mean of the last minibatches */
     double test_accuracy;  /* NAN: none yet */
     int evaluations;       /* so far */
+    bool last;             /* all is trained and evaluated: nothing comes after this */
     double elapsed_s, samples_per_s, remaining_s;
 };
 

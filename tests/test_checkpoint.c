@@ -3,9 +3,11 @@
  * said.
  */
 #include "common/alloc.h"
+#include "common/file.h"
 #include "exec/safetensors.h"
 #include "tests/training.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -443,6 +445,38 @@ static void files_of_the_python_package_are_read(void **state)
     sp_error_fini(&err);
 }
 
+/* Two runs in one folder would move and prune each other's checkpoints. */
+static void a_folder_is_one_run_s(void **state)
+{
+    (void)state;
+    char held[] = "/tmp/stalepipe-hold-XXXXXX";
+    struct sp_hold first = {0}, second = {0};
+    struct sp_error err = {0};
+    assert_non_null(mkdtemp(held));
+    assert_int_equal(sp_folder_hold(held, &first, &err), SP_OK);
+    assert_int_equal(sp_folder_hold(held, &second, &err), SP_E_IO);
+    assert_non_null(strstr(err.text, "another run"));
+    sp_error_fini(&err);
+    sp_folder_let_go(&first);
+    assert_int_equal(sp_folder_hold(held, &second, &err), SP_OK);
+    sp_folder_let_go(&second);
+    rmdir(held);
+}
+
+/* Where mkdir is not permitted, that is the reason, not that nothing is there. */
+static void a_folder_that_cannot_be_made_says_why(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    char *expected = sp_format("/sys/stalepipe: cannot make the folder: %s",
+                               mkdir("/sys/stalepipe", 0777) != 0 ? strerror(errno) : "");
+    assert_int_equal(sp_folder_make("/sys/stalepipe", &err), SP_E_IO);
+    if (strstr(err.text, expected) == NULL)
+        fail_msg("%s", err.text);
+    free(expected);
+    sp_error_fini(&err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +488,8 @@ int main(void)
         cmocka_unit_test(a_checkpoint_of_another_run_is_refused),
         cmocka_unit_test(a_damaged_checkpoint_is_refused_and_the_one_before_found),
         cmocka_unit_test(files_of_the_python_package_are_read),
+        cmocka_unit_test(a_folder_is_one_run_s),
+        cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, make_folder, remove_folder);
 }

@@ -92,7 +92,9 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
     char *run = program_folder(program, setup);
     struct sp_data_shape data;
     *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run)};
+    sp_status status = sp_folder_hold(run, &checkpoints->hold, err);
     free(run);
+    SP_TRY(status);
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
     checkpoints->config = (struct exec_checkpoint_config){
         .folder = checkpoints->folder,
@@ -118,5 +120,6 @@ void program_checkpoints_fini(struct program_checkpoints *checkpoints)
     free(checkpoints->settings);
     free(checkpoints->folder);
     free(checkpoints->resume);
+    sp_folder_let_go(&checkpoints->hold);
     *checkpoints = (struct program_checkpoints){0};
 }

@@ -7,6 +7,7 @@
 #define PROGRAM_H
 
 #include "common/experiment.h"
+#include "common/file.h"
 #include "common/memory.h"
 #include "common/summary.h"
 #include "exec/backend.h"
@@ -86,12 +87,14 @@ sp_status program_simulate(const struct program_setup *setup, struct program_res
 
 /*
  * Where a training run keeps its checkpoints, and which to continue from (common/program/checkpoints.c):
- * FOLDER/checkpoints. Without `resume`, checkpoints that lie there are moved aside to checkpoints.old. fini frees.
+ * FOLDER/checkpoints. Without `resume`, checkpoints that lie there are moved aside to checkpoints.old. FOLDER is held
+ * against other runs until fini, which frees.
  */
 struct program_checkpoints {
     struct exec_checkpoint_config config;
     char *folder, *resume;
     struct exec_setting *settings;
+    struct sp_hold hold;
 };
 sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, const struct program *program,
                                    const struct program_setup *setup, struct sp_error *err);

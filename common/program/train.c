@@ -33,7 +33,7 @@ static void draw_line(const struct progress_view *view, const struct exec_progre
     snprintf(line, sizeof line, "%s [%s] %d/%d  loss %.3f%s%s  %.0f/s  %s left", view->what, bar, p->epoch,
              view->epochs, p->loss, hits, test, p->samples_per_s, program_whole_time(p->remaining_s, left));
     fprintf(stderr, "\r%.*s\033[K", width > 1 ? width - 1 : 1, line);
-    if (p->minibatches == p->minibatches_total)
+    if (p->last)
         fputc('\n', stderr);
 }
 
@@ -90,9 +90,12 @@ static struct exec_trainer_config configure(const struct program *program, const
 sp_status program_open_data(const struct program_setup *setup, struct exec_dataset **data, struct sp_error *err)
 {
     const struct sp_experiment *experiment = setup->experiment;
+    const char *given = getenv("STALEPIPE_DATA");
+    char *cache = program_cache_folder();
     struct exec_dataset_config config = {
         .set = experiment->data.set,
         .dir = experiment->data.dir,
+        .parents = {given != NULL && given[0] != '\0' ? given : NULL, cache, "/usr/share/datasets"},
         .samples = experiment->data.samples,
         .shape = experiment->data.shape,
         .classes = experiment->data.classes,
@@ -100,8 +103,11 @@ sp_status program_open_data(const struct program_setup *setup, struct exec_datas
         .mark = sp_experiment_mark(experiment, "data.dir"),
     };
     struct sp_data_shape known;
-    SP_TRY(sp_experiment_data_shape(experiment, &known, err));
-    SP_TRY(exec_dataset_open(&config, data, err));
+    sp_status status = sp_experiment_data_shape(experiment, &known, err);
+    if (status == SP_OK)
+        status = exec_dataset_open(&config, data, err);
+    free(cache);
+    SP_TRY(status);
     int64_t train = (*data)->samples[EXEC_TRAIN], test = (*data)->samples[EXEC_TEST];
     if (train == known.train_samples && test == known.test_samples)
         return SP_OK;
