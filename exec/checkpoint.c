@@ -419,6 +419,8 @@ static sp_status check_run(struct exec_run *run, struct sp_error *err)
                *settings = exec_safetensors_metadata(run->resume, "settings");
     if (format == NULL || strcmp(format, format_name) != 0)
         return sp_reject(err, mark, "not a checkpoint: its metadata have no format %s", format_name);
+    if (exec_safetensors_metadata(run->resume, "crc32") == NULL)
+        return sp_reject(err, mark, "damaged: it has no checksum");
     if (network == NULL || strcmp(network, run->plan->network->name) != 0)
         return differs(run, err, "network", network != NULL ? network : "unknown", run->plan->network->name);
     if (backend == NULL || strcmp(backend, run->backend->name) != 0)

@@ -55,7 +55,14 @@ static json_t *shape_json(const struct exec_tensor *tensor)
     return shape;
 }
 
-static const char crc_unknown[] = "00000000";
+static const char crc_unknown[] = "00000000", crc_key[] = "\"crc32\":\"";
+
+/* Where the header's text has the checksum's digits; NULL: it has none. */
+static char *crc_place(const char *header)
+{
+    char *key = strstr(header, crc_key);
+    return key == NULL ? NULL : key + strlen(crc_key);
+}
 
 /* The header as text, padded to a multiple of 8 as the format wants; the checksum is not known yet. */
 static char *make_header(json_t *metadata, const struct exec_tensor *tensors, int count)
@@ -80,13 +87,13 @@ static char *make_header(json_t *metadata, const struct exec_tensor *tensors, in
     return text;
 }
 
-/* Puts the checksum where the header keeps room for it. */
+/* Puts the checksum, of the header without it and of the data, where the header keeps room for it. */
 static void write_crc(FILE *stream, const char *header, uLong crc)
 {
-    const char *key = strstr(header, "\"crc32\":\"");
-    SP_ASSERT(key != NULL, "no room for the checksum in %.80s", header);
+    const char *place = crc_place(header);
+    SP_ASSERT(place != NULL, "no room for the checksum in %.80s", header);
     fflush(stream);
-    if (fseek(stream, LENGTH_BYTES + (long)(key - header) + (long)strlen("\"crc32\":\""), SEEK_SET) == 0)
+    if (fseek(stream, LENGTH_BYTES + (long)(place - header), SEEK_SET) == 0)
         fprintf(stream, "%08lx", crc);
 }
 
@@ -104,7 +111,7 @@ sp_status exec_safetensors_write(const char *path, json_t *metadata, const struc
         bytes[b] = (unsigned char)(length >> 8 * b);
     fwrite(bytes, 1, sizeof bytes, file.stream);
     fputs(header, file.stream);
-    struct exec_tensor_sink sink = {.stream = file.stream, .crc = crc32(0, NULL, 0)};
+    struct exec_tensor_sink sink = {.stream = file.stream, .crc = crc_of(crc32(0, NULL, 0), header, length)};
     sp_status status = SP_OK;
     for (int t = 0; t < count && status == SP_OK && !ferror(file.stream); t++) {
         size_t before = sink.bytes;
@@ -210,21 +217,42 @@ static sp_status check_ranges(const struct exec_safetensors *file, struct sp_err
                      at > file->data_bytes ? "truncated" : "damaged", at, file->data_bytes);
 }
 
+/* The header's part of the checksum; that of files by other versions is none. */
+static uLong header_crc(const struct exec_safetensors *file)
+{
+    size_t length = file->data_at - LENGTH_BYTES;
+    char *header = sp_calloc(length + 1, 1);
+    uLong crc = crc32(0, NULL, 0);
+    if (fseek(file->stream, LENGTH_BYTES, SEEK_SET) == 0 && fread(header, 1, length, file->stream) == length) {
+        char *place = crc_place(header);
+        if (place != NULL && strlen(place) > strlen(crc_unknown))
+            memcpy(place, crc_unknown, strlen(crc_unknown));
+        crc = crc_of(crc, header, length);
+    }
+    free(header);
+    return crc;
+}
+
 static sp_status check_crc(const struct exec_safetensors *file, struct sp_error *err)
 {
     const char *expected = exec_safetensors_metadata(file, "crc32");
     if (expected == NULL)
         return SP_OK;
     unsigned char *piece = sp_alloc(PIECE);
-    uLong crc = crc32(0, NULL, 0);
+    uLong crc = header_crc(file), data_crc = crc32(0, NULL, 0);
     size_t got, all = 0;
     if (fseek(file->stream, (long)file->data_at, SEEK_SET) == 0)
-        for (; (got = fread(piece, 1, PIECE, file->stream)) > 0; all += got)
+        for (; (got = fread(piece, 1, PIECE, file->stream)) > 0; all += got) {
             crc = crc_of(crc, piece, got);
+            data_crc = crc_of(data_crc, piece, got);
+        }
     free(piece);
     if (ferror(file->stream) || all != file->data_bytes)
         return SP_FAIL(err, SP_E_IO, "%s: cannot read: %s", file->path, strerror(errno));
-    if (strtoul(expected, NULL, 16) != crc)
+    char all_of_it[32], data_alone[32]; /* the latter: by versions that did not cover the header */
+    snprintf(all_of_it, sizeof all_of_it, "%08lx", crc);
+    snprintf(data_alone, sizeof data_alone, "%08lx", data_crc);
+    if (strcmp(expected, all_of_it) != 0 && strcmp(expected, data_alone) != 0)
         return damaged(file, err, "damaged: its bytes do not have the checksum that its header gives");
     return SP_OK;
 }

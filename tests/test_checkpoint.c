@@ -398,8 +398,8 @@ static void a_damaged_checkpoint_is_refused_and_the_one_before_found(void **stat
         good[at] = (char)(kept ^ (1 << pick(&random, 8)));
         write_bytes(path, good, count);
         struct run run;
-        sp_status status = run_try_open(&s, &run, &err); /* in the header's metadata a change can be harmless */
-        assert_true(status == SP_E_INPUT || (status == SP_OK && at < 8192));
+        if (run_try_open(&s, &run, &err) != SP_E_INPUT)
+            fail_msg("byte %d of %zu: accepted", at, count);
         run_close(&run);
         sp_error_fini(&err);
         good[at] = kept;
