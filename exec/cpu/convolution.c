@@ -32,11 +32,13 @@ static void drop(dnnl_primitive_desc_t *pd)
     *pd = NULL;
 }
 
+enum { FEW = 8 }; /* channels of a block */
+
 /* The descriptions that a layer's three primitives are made from. */
 struct parts {
     const struct sp_layer *layer;
     const struct cpu_md *in; /* the input tensor */
-    struct cpu_md any_in, any_out, any_weights, weights, bias;
+    struct cpu_md any_in, any_out, last_in, last_out, any_weights, weights, bias;
     const struct cpu_md *with_bias; /* NULL: none */
 };
 
@@ -67,17 +69,23 @@ static sp_status make_forward(struct cpu_model *model, int l, const struct parts
 }
 
 /* Weight gradients. Some shapes have a fast primitive only if both the input and the output's gradient may change their
- * layout. */
+ * layout. Without vectors of 512 bits, that for few channels, which would fill their blocks with padding, is twice as
+ * fast with the channels last. */
 static sp_status make_weights(struct cpu_model *model, int l, const struct parts *parts,
                               const_dnnl_primitive_desc_t hint, enum cpu_algorithm algorithm, struct candidate *out,
                               struct sp_error *err)
 {
-    const struct cpu_md *in[] = {parts->in, &parts->any_in, &parts->any_in};
-    const struct cpu_md *gradient[] = {&model->tensors[l + 1], &model->tensors[l + 1], &parts->any_out};
+    enum { ATTEMPTS = 4 };
+    const struct cpu_md *in[ATTEMPTS] = {parts->in, &parts->last_in, &parts->any_in, &parts->any_in};
+    const struct cpu_md *gradient[ATTEMPTS] = {&model->tensors[l + 1], &parts->last_out, &model->tensors[l + 1],
+                                               &parts->any_out};
+    bool few = !cpu_has_512_bits() && parts->layer->in.c < FEW;
     struct cpu_window window = window_of(parts->layer);
     dnnl_primitive_desc_t pd = NULL;
     window.algorithm = algorithm;
-    for (int attempt = 0; attempt < 3 && (pd == NULL || is_slow(pd)); attempt++) {
+    for (int attempt = 0; attempt < ATTEMPTS && (pd == NULL || is_slow(pd)); attempt++) {
+        if (attempt == 1 && !few)
+            continue;
         drop(&pd);
         SP_TRY(cpu_convolution_backward_weights(model->library, hint, in[attempt], &parts->any_weights,
                                                 parts->with_bias, gradient[attempt], window, &pd, err));
@@ -289,6 +297,8 @@ static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
     dnnl_primitive_desc_t hint = NULL;
     SP_TRY(cpu_image_md(model, layer->in, CPU_ANY, &parts.any_in, err));
     SP_TRY(cpu_image_md(model, layer->out, CPU_ANY, &parts.any_out, err));
+    SP_TRY(cpu_image_md(model, layer->in, CPU_CHANNELS_LAST, &parts.last_in, err));
+    SP_TRY(cpu_image_md(model, layer->out, CPU_CHANNELS_LAST, &parts.last_out, err));
     SP_TRY(cpu_md_make(model->library, dims, 4, CPU_ANY, &parts.any_weights, err));
     SP_TRY(cpu_md_make(model->library, bias_dims, 1, CPU_PLAIN, &parts.bias, err));
     parts.with_bias = layer->settings.bias ? &parts.bias : NULL;

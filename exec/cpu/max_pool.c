@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum { LANES = 8 }; /* blocks are multiples of it */
 typedef float lanes __attribute__((vector_size(32), aligned(4)));
 typedef int32_t lane_bits __attribute__((vector_size(32), aligned(4)));
@@ -40,75 +42,108 @@ struct window {
     int h, w; /* of its element (0, 0), which may lie outside */
 };
 
-static inline int at_least(int a, int b)
+INLINE int at_least(int a, int b)
 {
     return a > b ? a : b;
 }
 
-static inline int at_most(int a, int b)
+INLINE int at_most(int a, int b)
 {
     return a < b ? a : b;
 }
 
-static inline struct window window_of(const struct geometry *g, int p, int q)
+INLINE struct window window_of(const struct geometry *g, int p, int q)
 {
     int h = p * g->stride - g->pad, w = q * g->stride - g->pad;
     return (struct window){at_least(0, -h), at_most(g->K, g->H - h), at_least(0, -w), at_most(g->K, g->W - w), h, w};
 }
 
-static inline size_t element(const struct geometry *g, struct window it, int r, int s)
+INLINE size_t element(const struct geometry *g, struct window it, int r, int s)
 {
     return ((size_t)(it.h + r) * (size_t)g->W + (size_t)(it.w + s)) * g->block;
 }
 
-/* Eight channels of one output. */
-static inline void pool_one(const struct geometry *g, struct window it, const float *x, float *y, uint8_t *mark)
+/* The low bytes of eight lanes, one behind another. */
+INLINE void write_marks(lane_bits where, uint8_t *mark)
+{
+    typedef uint8_t bytes __attribute__((vector_size(32)));
+    const bytes low = {0, 4, 8, 12, 16, 20, 24, 28};
+    bytes packed = __builtin_shuffle((bytes)where, low);
+    memcpy(mark, &packed, LANES);
+}
+
+/* Eight channels of one output; K is the window's, known where it is common. */
+INLINE void pool_one(const struct geometry *g, int K, struct window it, const float *x, float *y, uint8_t *mark)
 {
     lanes best = *(const lanes *)(x + element(g, it, it.r0, it.s0));
-    lane_bits where = (lane_bits){0} + (it.r0 * g->K + it.s0);
-    for (int r = it.r0; r < it.r1; r++)
-        for (int s = it.s0; s < it.s1; s++) {
+    lane_bits where = (lane_bits){0} + (it.r0 * K + it.s0);
+    for (int r = it.r0; r < it.r1; r++) {
+        lane_bits here = (lane_bits){0} + (r * K + it.s0);
+        for (int s = it.s0; s < it.s1; s++, here += 1) {
             lanes value = *(const lanes *)(x + element(g, it, r, s));
             lane_bits larger = value > best;
             best = (lanes)((larger & (lane_bits)value) | (~larger & (lane_bits)best));
-            where = (larger & (r * g->K + s)) | (~larger & where);
+            where = (larger & here) | (~larger & where);
         }
+    }
     *(lanes *)y = best;
     if (mark != NULL)
-        *(marks *)mark = __builtin_convertvector(where, marks);
+        write_marks(where, mark);
+}
+
+/* The gradient of eight channels of one output goes where its maximum was. With `apart`, windows do not overlap. */
+INLINE void spread_one(const struct geometry *g, int K, struct window it, bool apart, const float *dy,
+                       const uint8_t *mark, float *dx)
+{
+    lane_bits gradient = *(const lane_bits *)dy, where = __builtin_convertvector(*(const marks *)mark, lane_bits);
+    for (int r = it.r0; r < it.r1; r++) {
+        lane_bits here = (lane_bits){0} + (r * K + it.s0);
+        for (int s = it.s0; s < it.s1; s++, here += 1) {
+            lanes *to = (lanes *)(dx + element(g, it, r, s)), part = (lanes)((where == here) & gradient);
+            *to = apart ? part : *to + part;
+        }
+    }
+}
+
+static bool is_whole(struct window it, int K)
+{
+    return it.r0 == 0 && it.s0 == 0 && it.r1 == K && it.s1 == K;
 }
 
 /* `mark` may be NULL. */
 VECTORISED static void forward(const struct geometry *g, const float *x, float *y, uint8_t *mark)
 {
+    const struct window two = {.r1 = 2, .s1 = 2};
     size_t image = (size_t)g->H * (size_t)g->W * g->block, at = 0;
     for (size_t i = 0; i < g->images; i++, x += image)
         for (int p = 0; p < g->P; p++)
             for (int q = 0; q < g->Q; q++) {
                 struct window it = window_of(g, p, q);
+                bool common = g->K == 2 && is_whole(it, 2);
+                const float *from = x + (common ? element(g, it, 0, 0) : 0);
                 for (size_t c = 0; c < g->block; c += LANES, at += LANES)
-                    pool_one(g, it, x + c, y + at, mark == NULL ? NULL : mark + at);
+                    if (common)
+                        pool_one(g, 2, two, from + c, y + at, mark == NULL ? NULL : mark + at);
+                    else
+                        pool_one(g, g->K, it, from + c, y + at, mark == NULL ? NULL : mark + at);
             }
 }
 
-/* The gradient of each output goes where its maximum was. With `apart`, windows do not overlap. */
 VECTORISED static void backward(const struct geometry *g, bool apart, const float *dy, const uint8_t *mark, float *dx)
 {
+    const struct window two = {.r1 = 2, .s1 = 2};
     size_t image = (size_t)g->H * (size_t)g->W * g->block, at = 0;
     for (size_t i = 0; i < g->images; i++, dx += image)
         for (int p = 0; p < g->P; p++)
             for (int q = 0; q < g->Q; q++) {
                 struct window it = window_of(g, p, q);
-                for (size_t c = 0; c < g->block; c += LANES, at += LANES) {
-                    lane_bits gradient = *(const lane_bits *)(dy + at);
-                    lane_bits where = __builtin_convertvector(*(const marks *)(mark + at), lane_bits);
-                    for (int r = it.r0; r < it.r1; r++)
-                        for (int s = it.s0; s < it.s1; s++) {
-                            lanes *to = (lanes *)(dx + element(g, it, r, s) + c);
-                            lanes part = (lanes)((where == r * g->K + s) & gradient);
-                            *to = apart ? part : *to + part;
-                        }
-                }
+                bool common = apart && g->K == 2 && is_whole(it, 2);
+                float *to = dx + (common ? element(g, it, 0, 0) : 0);
+                for (size_t c = 0; c < g->block; c += LANES, at += LANES)
+                    if (common)
+                        spread_one(g, 2, two, true, dy + at, mark + at, to + c);
+                    else
+                        spread_one(g, g->K, it, apart, dy + at, mark + at, to + c);
             }
 }
 

@@ -186,10 +186,11 @@ sp_status cpu_md_make(struct cpu_library *library, const dnnl_dim_t *dims, int c
                       struct cpu_md *out, struct sp_error *err)
 {
     static const dnnl_format_tag_t plain[] = {dnnl_format_tag_undef, dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd};
-    dnnl_format_tag_t tag = layout == CPU_ANY         ? dnnl_format_tag_any
-                            : layout == CPU_PLAIN     ? plain[count]
-                            : layout == CPU_BLOCKED_8 ? dnnl_nChw8c
-                                                      : dnnl_nChw16c;
+    dnnl_format_tag_t tag = layout == CPU_ANY          ? dnnl_format_tag_any
+                            : layout == CPU_PLAIN      ? plain[count]
+                            : layout == CPU_BLOCKED_8  ? dnnl_nChw8c
+                            : layout == CPU_BLOCKED_16 ? dnnl_nChw16c
+                                                       : dnnl_nhwc;
     out->set = true;
     TRY(make_md(library, out, dims, count, tag));
     return SP_OK;

@@ -28,7 +28,8 @@ struct cpu_md {
     bool set;
 };
 
-enum cpu_layout { CPU_ANY, CPU_PLAIN, CPU_BLOCKED_8, CPU_BLOCKED_16 }; /* blocked: nChw8c, nChw16c; 4 dimensions only */
+/* Blocked: nChw8c, nChw16c; channels last: nhwc. These for 4 dimensions only. */
+enum cpu_layout { CPU_ANY, CPU_PLAIN, CPU_BLOCKED_8, CPU_BLOCKED_16, CPU_CHANNELS_LAST };
 
 /* Whether the library computes with vectors of 512 bits here. */
 bool cpu_has_512_bits(void);

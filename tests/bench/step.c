@@ -2,7 +2,7 @@
  * A training step on one core: how long, how much of it inside the compute library, and how near the sum of the same
  * primitives run alone, each on warm memory of its own (the bound).
  *
- *     build/tests/bench/step [-c direct|winograd|auto] [-n STEPS] [NETWORK ...]
+ *     build/tests/bench/step [-c direct|winograd|auto] [-n STEPS] [-b no] [NETWORK ...]
  *
  * Minibatch 128, one thread, through the executor with `sequential`. Wall time is the median over steps. Processor
  * time, which other programs on the core change much less, is the mean over steps; GFLOP/s, the share inside and the
@@ -161,7 +161,7 @@ static double flops(const struct sp_network *network)
     return sum * BATCH;
 }
 
-static void bench(const char *name, int64_t steps)
+static void bench(const char *name, int64_t steps, bool with_bound)
 {
     struct sp_error err = {0};
     struct sp_network *network;
@@ -169,7 +169,7 @@ static void bench(const char *name, int64_t steps)
     if (sp_network_create(&spec, shape_of(name), 10, &network, &err) != SP_OK)
         die(err.text);
     struct step step = measure(network, steps);
-    double bound_s = bound(network);
+    double bound_s = with_bound ? bound(network) : NAN;
     printf("%-10s %9.2f ms %9.2f ms %8.1f %9.1f %% %9.2f ms %7.1f %%\n", name, 1e3 * step.median_s, 1e3 * step.thread_s,
            1e-9 * flops(network) / step.thread_s, 100 * step.inside_s / step.thread_s, 1e3 * bound_s,
            100 * bound_s / step.thread_s);
@@ -183,7 +183,9 @@ int main(int argc, char **argv)
     int64_t steps = 0;
     compute.choices_path = remembered_choices();
     int named = 0;
+    bool with_bound = true;
     for (int a = 1; a + 1 < argc; a++) {
+        with_bound = with_bound && strcmp(argv[a], "-b") != 0;
         if (strcmp(argv[a], "-n") == 0)
             steps = atoll(argv[a + 1]);
         for (int c = 0; strcmp(argv[a], "-c") == 0 && exec_convolution_names[c] != NULL; c++)
@@ -199,10 +201,10 @@ int main(int argc, char **argv)
             a++;
             continue;
         }
-        bench(argv[a], steps > WARM ? steps : 20);
+        bench(argv[a], steps > WARM ? steps : 20, with_bound);
         named++;
     }
     for (int n = 0; named == 0 && n < 5; n++)
-        bench(defaults[n], steps > WARM ? steps : n == 0 ? 200 : n == 2 || n == 4 ? 8 : 16);
+        bench(defaults[n], steps > WARM ? steps : n == 0 ? 200 : n == 2 || n == 4 ? 8 : 16, with_bound);
     return 0;
 }
