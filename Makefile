@@ -182,6 +182,7 @@ bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
 	@tests/bench/step_pairs
 	@tests/bench/predictions
+	@tests/bench/sweep_points
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

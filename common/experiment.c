@@ -262,6 +262,17 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
     *experiment = NULL;
 }
 
+/* The option's value as YAML; the caller frees. */
+static char *option_text(const struct sp_option *option, const struct sp_experiment *experiment)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    sp_option_write(option, experiment, out);
+    fclose(out);
+    return text;
+}
+
 char *sp_experiment_yaml(const struct sp_experiment *experiment)
 {
     char *text = NULL, section[24] = "";
@@ -269,16 +280,12 @@ char *sp_experiment_yaml(const struct sp_experiment *experiment)
     FILE *out = open_memstream(&text, &size);
     for (int o = 0; o < sp_option_count; o++) {
         const struct sp_option *option = &sp_options[o];
-        char *value = NULL;
-        size_t value_size = 0;
-        FILE *one = open_memstream(&value, &value_size);
-        sp_option_write(option, experiment, one);
-        fclose(one);
+        char *value = option_text(option, experiment);
         const char *dot = strchr(option->path, '.');
         size_t length = dot != NULL ? (size_t)(dot - option->path) : 0;
-        if (value_size > 0 && dot == NULL) {
+        if (value[0] != '\0' && dot == NULL) {
             fprintf(out, "%s: %s\n", option->path, value);
-        } else if (value_size > 0) {
+        } else if (value[0] != '\0') {
             if (strlen(section) != length || strncmp(section, option->path, length) != 0) {
                 snprintf(section, sizeof section, "%.*s", (int)length, option->path);
                 fprintf(out, "%s:\n", section);
@@ -287,6 +294,27 @@ char *sp_experiment_yaml(const struct sp_experiment *experiment)
         }
         free(value);
     }
+    fclose(out);
+    return text;
+}
+
+char *sp_experiment_settings(const struct sp_experiment *experiment)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    struct sp_experiment *defaults = sp_calloc(1, sizeof *defaults);
+    struct sp_error err = {0};
+    sp_status status = read_defaults(defaults, NULL, &err);
+    SP_ASSERT(status == SP_OK, "the defaults: %s", err.text);
+    for (int o = 0; o < sp_option_count; o++) {
+        char *value = option_text(&sp_options[o], experiment), *usual = option_text(&sp_options[o], defaults);
+        if (strcmp(value, usual) != 0)
+            fprintf(out, "%s: %s\n", sp_options[o].path, value);
+        free(value);
+        free(usual);
+    }
+    sp_experiment_destroy(&defaults);
     fclose(out);
     return text;
 }

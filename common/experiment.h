@@ -146,6 +146,9 @@ sp_status sp_experiment_vary(const struct sp_experiment *base, const struct sp_o
 /* The experiment with every key resolved, as YAML that reads back to the same; the caller frees. */
 char *sp_experiment_yaml(const struct sp_experiment *experiment);
 
+/* A line "path: value" for each option that is not at its default; the caller frees. */
+char *sp_experiment_settings(const struct sp_experiment *experiment);
+
 /* The option table as help text: key, default, range, one line each; the caller frees. */
 char *sp_experiment_help(void);
 

@@ -118,8 +118,8 @@ const struct sp_option sp_options[] = {
      "accuracy_difference, ...",
      sp_read_published, sp_write_published},
     {"sweep", OTHER, NULL,
-     "{key: [value, ...], ...} crossed; zip:, unless:, only:, repeat:, reference:, baseline: (below)", sp_read_sweep,
-     sp_write_sweep},
+     "{key: [value, ...], ...} crossed; zip:, cases:, unless:, only:, repeat:, reference:, baseline: (below)",
+     sp_read_sweep, sp_write_sweep},
 };
 const int sp_option_count = sizeof sp_options / sizeof *sp_options;
 

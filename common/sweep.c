@@ -7,7 +7,7 @@
 
 enum { POINTS_LIMIT = 1000000, REPEAT_LIMIT = 10000 };
 
-static const char *const words[] = {"zip", "unless", "only", "repeat", "reference", "baseline"};
+static const char *const words[] = {"zip", "cases", "unless", "only", "repeat", "reference", "pair", "baseline"};
 enum { WORDS = sizeof words / sizeof *words };
 
 static bool is_word_of_sweep(const char *key)
@@ -129,6 +129,67 @@ static sp_status add_zip(struct sp_sweep *sweep, const struct sp_yaml *map, stru
     return add_axis(sweep, map->keys, map->items, map->count, err);
 }
 
+/* The place of a key in the axis, which gets it if it is new. NULL and a message: it cannot be swept here. */
+static sp_status take_key(struct sp_sweep *sweep, struct sp_sweep_axis *axis, const struct sp_yaml *key, int *place,
+                          struct sp_error *err)
+{
+    int seen;
+    const char *path = find_key(sweep, key, err);
+    if (path == NULL)
+        return SP_E_INPUT;
+    for (*place = 0; *place < axis->key_count; ++*place)
+        if (strcmp(axis->keys[*place], path) == 0)
+            return SP_OK;
+    if (find_axis(sweep, path, &seen) >= 0)
+        return sp_reject(err, key->mark, "sweep: \"%s\" is swept twice", path);
+    *(const char **)sp_grow((void **)&axis->keys, axis->key_count, sizeof path) = path;
+    axis->key_count++;
+    return SP_OK;
+}
+
+/* Finds the keys of all cases, then fills in who sets what. */
+static sp_status fill_cases(struct sp_sweep *sweep, struct sp_sweep_axis *axis, const struct sp_yaml *cases,
+                            struct sp_error *err)
+{
+    sp_status status = SP_OK;
+    for (int fill = 0; fill < 2 && status == SP_OK; fill++) {
+        if (fill)
+            axis->values = sp_calloc((size_t)axis->key_count * (size_t)cases->count + 1, sizeof *axis->values);
+        for (int c = 0; c < cases->count; c++)
+            for (int k = 0; k < cases->items[c]->count; k++) {
+                int place;
+                struct sp_yaml *value = cases->items[c]->items[k], **values = &value;
+                struct sp_yaml one = {.kind = SP_YAML_LIST, .count = 1, .items = values};
+                sp_status found = take_key(sweep, axis, cases->items[c]->keys[k], &place, err);
+                if (found == SP_OK && fill)
+                    axis->values[c * axis->key_count + place] = value;
+                else if (found == SP_OK)
+                    found = check_values(sweep, axis->keys[place], &one, err);
+                status = found != SP_OK ? found : status;
+            }
+    }
+    return status;
+}
+
+static sp_status add_cases(struct sp_sweep *sweep, const struct sp_yaml *cases, struct sp_error *err)
+{
+    if (cases->kind != SP_YAML_LIST || cases->count == 0)
+        return sp_reject(err, cases->mark, "sweep.cases: expected a list of keys and values");
+    for (int c = 0; c < cases->count; c++)
+        if (cases->items[c]->kind != SP_YAML_MAP)
+            return sp_reject(err, cases->items[c]->mark, "sweep.cases: expected keys and values");
+    struct sp_sweep_axis axis = {.entry_count = cases->count};
+    sp_status status = fill_cases(sweep, &axis, cases, err);
+    if (status != SP_OK) {
+        free(axis.keys);
+        free(axis.values);
+        return status;
+    }
+    *(struct sp_sweep_axis *)sp_grow((void **)&sweep->axes, sweep->axis_count, sizeof axis) = axis;
+    sweep->axis_count++;
+    return SP_OK;
+}
+
 static sp_status read_axes(struct sp_sweep *sweep, const struct sp_yaml *map, struct sp_error *err)
 {
     sp_status status = SP_OK;
@@ -136,6 +197,8 @@ static sp_status read_axes(struct sp_sweep *sweep, const struct sp_yaml *map, st
         sp_status one = SP_OK;
         if (strcmp(map->keys[i]->text, "zip") == 0)
             one = for_each_map(sweep, "zip", map->items[i], add_zip, err);
+        else if (strcmp(map->keys[i]->text, "cases") == 0)
+            one = add_cases(sweep, map->items[i], err);
         else if (!is_word_of_sweep(map->keys[i]->text))
             one = add_axis(sweep, &map->keys[i], &map->items[i], 1, err);
         status = one != SP_OK ? one : status;
@@ -170,7 +233,10 @@ static bool entries_match(const struct sp_sweep *sweep, const int *entries, cons
     for (int i = 0; i < condition->count; i++) {
         int key, axis = find_axis(sweep, condition->keys[i]->text, &key);
         const struct sp_sweep_axis *a = &sweep->axes[axis];
-        if (entries[axis] >= 0 && !value_matches(a->values[entries[axis] * a->key_count + key], condition->items[i]))
+        if (entries[axis] < 0)
+            continue;
+        const struct sp_yaml *value = a->values[entries[axis] * a->key_count + key];
+        if (value == NULL || !value_matches(value, condition->items[i]))
             return false;
     }
     return true;
@@ -199,7 +265,7 @@ static sp_status make_points(struct sp_sweep *sweep, const struct sp_yaml *map, 
     sweep->entries = sp_calloc((size_t)all * width + 1, sizeof *sweep->entries);
     sweep->point_of = sp_calloc((size_t)all, sizeof *sweep->point_of);
     for (int64_t c = 0; c < all; c++) {
-        int *entries = &sweep->entries[(size_t)sweep->point_count * width];
+        int *entries = &sweep->entries[(size_t)sweep->point_count * width]; /* stays where it is kept */
         int64_t rest = c;
         for (int a = sweep->axis_count - 1; a >= 0; a--) {
             entries[a] = (int)(rest % sweep->axes[a].entry_count);
@@ -212,32 +278,106 @@ static sp_status make_points(struct sp_sweep *sweep, const struct sp_yaml *map, 
     return sweep->point_count > 0 ? SP_OK : sp_reject(err, map->mark, "sweep: the conditions leave no point");
 }
 
-/* The reference says which entry of an axis is the reference, for the axes that have one of its keys. */
-static sp_status read_reference(struct sp_sweep *sweep, const struct sp_yaml *map, struct sp_error *err)
+static const int *entries_of(const struct sp_sweep *sweep, int point)
 {
-    if (map == NULL)
-        return SP_OK;
-    if (map->kind != SP_YAML_MAP)
-        return sp_reject(err, map->mark, "sweep.reference: expected keys and values");
-    SP_TRY(check_condition(sweep, map, err));
-    sweep->reference = sp_calloc((size_t)sweep->axis_count + 1, sizeof *sweep->reference);
+    return &sweep->entries[(size_t)point * (size_t)sweep->axis_count];
+}
+
+/* The entry of each axis that has one of the reference's keys; -1 for the others. */
+static sp_status find_reference_entries(const struct sp_sweep *sweep, const struct sp_yaml *map, int *reference,
+                                        struct sp_error *err)
+{
     int *probe = sp_calloc((size_t)sweep->axis_count + 1, sizeof *probe);
     sp_status status = SP_OK;
     for (int a = 0; a < sweep->axis_count; a++)
-        sweep->reference[a] = probe[a] = -1;
+        reference[a] = probe[a] = -1;
     for (int i = 0; i < map->count && status == SP_OK; i++) {
         int key, a = find_axis(sweep, map->keys[i]->text, &key);
         for (int e = sweep->axes[a].entry_count - 1; e >= 0; e--) {
             probe[a] = e;
             if (entries_match(sweep, probe, map))
-                sweep->reference[a] = e;
+                reference[a] = e;
         }
         probe[a] = -1;
-        if (sweep->reference[a] < 0)
+        if (reference[a] < 0)
             status =
                 sp_reject(err, map->items[i]->mark, "sweep.reference: \"%s\" never has this value", map->keys[i]->text);
     }
     free(probe);
+    return status;
+}
+
+/* The partner is where the reference says on its axes, and where the point is on all others. */
+static void find_partners_by_axes(struct sp_sweep *sweep, const int *reference)
+{
+    for (int p = 0; p < sweep->point_count; p++) {
+        int64_t combination = 0;
+        for (int a = 0; a < sweep->axis_count; a++)
+            combination =
+                combination * sweep->axes[a].entry_count + (reference[a] >= 0 ? reference[a] : entries_of(sweep, p)[a]);
+        int other = sweep->point_of[combination];
+        sweep->partner[p] = other == p ? -1 : other;
+    }
+}
+
+static bool have_in_common(const struct sp_sweep *sweep, int p, int q, const struct sp_yaml *keys)
+{
+    for (int k = 0; k < keys->count; k++) {
+        int key, axis = find_axis(sweep, keys->items[k]->text, &key);
+        const struct sp_sweep_axis *a = &sweep->axes[axis];
+        const struct sp_yaml *x = a->values[entries_of(sweep, p)[axis] * a->key_count + key];
+        const struct sp_yaml *y = a->values[entries_of(sweep, q)[axis] * a->key_count + key];
+        if (x == NULL || y == NULL ? x != y : !sp_yaml_same(x, y))
+            return false;
+    }
+    return true;
+}
+
+/* The partner is the first point that matches the reference and has the values of the pair's keys. */
+static void find_partners_by_keys(struct sp_sweep *sweep, const struct sp_yaml *reference, const struct sp_yaml *keys)
+{
+    for (int p = 0; p < sweep->point_count; p++) {
+        bool is_one = entries_match(sweep, entries_of(sweep, p), reference);
+        sweep->partner[p] = -1;
+        for (int q = 0; q < sweep->point_count && !is_one && sweep->partner[p] < 0; q++)
+            if (entries_match(sweep, entries_of(sweep, q), reference) && have_in_common(sweep, p, q, keys))
+                sweep->partner[p] = q;
+    }
+}
+
+static sp_status check_pair(const struct sp_sweep *sweep, const struct sp_yaml *pair, struct sp_error *err)
+{
+    sp_status status = SP_OK;
+    int key;
+    if (pair->kind != SP_YAML_LIST)
+        return sp_reject(err, pair->mark, "sweep.pair: expected a list of swept keys");
+    for (int k = 0; k < pair->count; k++)
+        if (pair->items[k]->kind != SP_YAML_SCALAR || find_axis(sweep, pair->items[k]->text, &key) < 0)
+            status = sp_reject(err, pair->items[k]->mark, "sweep.pair: \"%s\" is not swept",
+                               pair->items[k]->kind == SP_YAML_SCALAR ? pair->items[k]->text : "a list");
+    return status;
+}
+
+static sp_status read_reference(struct sp_sweep *sweep, const struct sp_yaml *map, const struct sp_yaml *pair,
+                                struct sp_error *err)
+{
+    if (map == NULL)
+        return pair == NULL ? SP_OK : sp_reject(err, pair->mark, "sweep.pair: there is no reference");
+    if (map->kind != SP_YAML_MAP)
+        return sp_reject(err, map->mark, "sweep.reference: expected keys and values");
+    SP_TRY(check_condition(sweep, map, err));
+    if (pair != NULL)
+        SP_TRY(check_pair(sweep, pair, err));
+    int *reference = sp_calloc((size_t)sweep->axis_count + 1, sizeof *reference);
+    sp_status status = find_reference_entries(sweep, map, reference, err);
+    if (status == SP_OK) {
+        sweep->partner = sp_calloc((size_t)sweep->point_count, sizeof *sweep->partner);
+        if (pair != NULL)
+            find_partners_by_keys(sweep, map, pair);
+        else
+            find_partners_by_axes(sweep, reference);
+    }
+    free(reference);
     return status;
 }
 
@@ -267,8 +407,10 @@ static sp_status read_sweep(struct sp_sweep *sweep, const struct sp_yaml *map, s
         status = one != SP_OK ? one : status;
     }
     if (status == SP_OK)
-        status = read_reference(sweep, sp_yaml_get(map, "reference"), err);
-    return status == SP_OK ? make_points(sweep, map, err) : status;
+        status = make_points(sweep, map, err);
+    if (status == SP_OK)
+        status = read_reference(sweep, sp_yaml_get(map, "reference"), sp_yaml_get(map, "pair"), err);
+    return status;
 }
 
 sp_status sp_sweep_create(const struct sp_experiment *base, struct sp_sweep **out, struct sp_error *err)
@@ -298,7 +440,7 @@ void sp_sweep_destroy(struct sp_sweep **sweep)
     free(s->axes);
     free(s->entries);
     free(s->point_of);
-    free(s->reference);
+    free(s->partner);
     free(s);
     *sweep = NULL;
 }
@@ -335,10 +477,11 @@ const struct sp_yaml *sp_sweep_value(const struct sp_sweep *sweep, int point, in
 sp_status sp_sweep_experiment(const struct sp_sweep *sweep, int point, int repeat, struct sp_experiment **out,
                               struct sp_error *err)
 {
-    int count = sp_sweep_key_count(sweep);
-    struct sp_override *overrides = sp_calloc((size_t)count + 1, sizeof *overrides);
-    for (int k = 0; k < count; k++)
-        overrides[k] = (struct sp_override){sp_sweep_key(sweep, k), sp_sweep_value(sweep, point, k)};
+    int keys = sp_sweep_key_count(sweep), count = 0;
+    struct sp_override *overrides = sp_calloc((size_t)keys + 1, sizeof *overrides);
+    for (int k = 0; k < keys; k++)
+        if (sp_sweep_value(sweep, point, k) != NULL)
+            overrides[count++] = (struct sp_override){sp_sweep_key(sweep, k), sp_sweep_value(sweep, point, k)};
     sp_status status = sp_experiment_vary(sweep->base, overrides, count, out, err);
     free(overrides);
     if (status == SP_OK)
@@ -348,22 +491,14 @@ sp_status sp_sweep_experiment(const struct sp_sweep *sweep, int point, int repea
 
 int sp_sweep_reference(const struct sp_sweep *sweep, int point)
 {
-    if (sweep->reference == NULL)
-        return -1;
-    int64_t combination = 0;
-    for (int a = 0; a < sweep->axis_count; a++) {
-        int entry = sweep->reference[a] >= 0 ? sweep->reference[a] : sweep->entries[point * sweep->axis_count + a];
-        combination = combination * sweep->axes[a].entry_count + entry;
-    }
-    int other = sweep->point_of[combination];
-    return other == point ? -1 : other;
+    return sweep->partner != NULL ? sweep->partner[point] : -1;
 }
 
 /* The text of `label`, where it is a key of its own. */
 static const char *own_label(const struct sp_sweep *sweep, int point)
 {
     for (int k = 0; k < sp_sweep_key_count(sweep); k++)
-        if (strcmp(sp_sweep_key(sweep, k), "label") == 0)
+        if (strcmp(sp_sweep_key(sweep, k), "label") == 0 && sp_sweep_value(sweep, point, k) != NULL)
             return sp_sweep_value(sweep, point, k)->text;
     return sweep->base->label;
 }
@@ -381,6 +516,8 @@ char *sp_sweep_label(const struct sp_sweep *sweep, int point)
         if (sweep->axes[a].entry_count < 2 || strcmp(sweep->axes[a].keys[key], "published") == 0)
             continue;
         const struct sp_yaml *value = sp_sweep_value(sweep, point, k);
+        if (value == NULL)
+            continue;
         fputs(gap, out);
         if (value->kind == SP_YAML_SCALAR)
             fputs(value->text, out);

@@ -8,7 +8,9 @@
  *       only: {train.batch: 128}                        # keeps points that match one of such
  *       repeat: 3                                       # real runs, with train.seed, train.seed + 1, ...
  *       reference: {pipeline.schedule: sequential}      # which points the others are compared with, in pairs
- *       baseline: true                                  # real runs also train sequentially, for their speedup
+ *       pair: [network]                                 # the keys that a pair has in common; else all but the
+ * reference's axes baseline: true                                  # real runs also train sequentially, for their
+ * speedup
  *
  * Points are numbered from 0, the first axis varying slowest. A condition's value matches an equal one, or is a list
  * that holds an equal one.
@@ -21,7 +23,7 @@
 struct sp_sweep_axis {
     int key_count, entry_count;
     const char **keys;             /* paths of options, borrowed */
-    const struct sp_yaml **values; /* [entry * key_count + key], borrowed */
+    const struct sp_yaml **values; /* [entry * key_count + key], borrowed; NULL: the entry leaves the key alone */
 };
 
 struct sp_sweep {
@@ -30,9 +32,9 @@ struct sp_sweep {
     int axis_count;
     int *entries; /* [point * axis_count + axis] */
     int point_count;
-    int *point_of;  /* of each combination of entries; -1: left out */
-    int *reference; /* an entry of each axis; -1: any. NULL: none */
-    int repeat;     /* of real runs */
+    int *point_of; /* of each combination of entries; -1: left out */
+    int *partner;  /* of each point: the one it is compared with; -1: none. NULL: there is no reference */
+    int repeat;    /* of real runs */
     bool baseline;
 };
 
@@ -51,7 +53,7 @@ int sp_sweep_reference(const struct sp_sweep *sweep, int point);
 /* What the point is called: its `label`, else its values; the caller frees. */
 char *sp_sweep_label(const struct sp_sweep *sweep, int point);
 
-/* The swept keys, in order; each point has a value for each. */
+/* The swept keys, in order, and the value that a point has for one; NULL: its case leaves it alone. */
 int sp_sweep_key_count(const struct sp_sweep *sweep);
 const char *sp_sweep_key(const struct sp_sweep *sweep, int key);
 const struct sp_yaml *sp_sweep_value(const struct sp_sweep *sweep, int point, int key);

@@ -164,6 +164,49 @@ static void a_reference_that_was_left_out_is_none(void **state)
     close_sweep(&o);
 }
 
+/* A case leaves alone what it does not set: b has the batch of the file, and its column stays empty. */
+static void cases_set_what_they_set(void **state)
+{
+    (void)state;
+    struct opened o = open_sweep("train: {batch: 64}\n"
+                                 "sweep:\n"
+                                 "  cases:\n"
+                                 "  - {label: a, train.batch: 8, train.lr: 0.5}\n"
+                                 "  - {label: b, train.lr: 0.25}\n"
+                                 "  pipeline.cuts: [[1], [2]]\n");
+    struct sp_error err = {0};
+    struct sp_experiment *e;
+    expect_labels(o.sweep, "a; a; b; b");
+    assert_int_equal(sp_sweep_key_count(o.sweep), 4);
+    assert_string_equal(sp_sweep_key(o.sweep, 1), "train.batch");
+    assert_non_null(sp_sweep_value(o.sweep, 0, 1));
+    assert_null(sp_sweep_value(o.sweep, 2, 1));
+    assert_int_equal(sp_sweep_experiment(o.sweep, 2, 0, &e, &err), SP_OK);
+    assert_int_equal(e->train.batch, 64);
+    assert_true(e->train.lr == 0.25);
+    sp_experiment_destroy(&e);
+    close_sweep(&o);
+}
+
+/* One axis of rows: the reference of a row is the sequential one of its network, not that of all else equal. */
+static void a_pair_has_the_named_keys_in_common(void **state)
+{
+    (void)state;
+    struct opened o = open_sweep("sweep:\n"
+                                 "  cases:\n"
+                                 "  - {network: lenet5, pipeline.schedule: sequential}\n"
+                                 "  - {network: lenet5, pipeline.schedule: stale, pipeline.cuts: [1]}\n"
+                                 "  - {network: lenet5, pipeline.schedule: gpipe, pipeline.cuts: [2]}\n"
+                                 "  - {network: resnet8, pipeline.schedule: stale, pipeline.cuts: [3]}\n"
+                                 "  - {network: resnet8, pipeline.schedule: sequential}\n"
+                                 "  reference: {pipeline.schedule: sequential}\n"
+                                 "  pair: [network]\n");
+    static const int expected[] = {-1, 0, 0, 4, -1};
+    for (int p = 0; p < 5; p++)
+        assert_int_equal(sp_sweep_reference(o.sweep, p), expected[p]);
+    close_sweep(&o);
+}
+
 static void repeats_alone_are_a_sweep(void **state)
 {
     (void)state;
@@ -218,6 +261,11 @@ static const struct {
     {"sweep: {train.lr: [1], only: {train.lr: 3}}\n", 1, 8, "the conditions leave no point"},
     {"sweep: {train.lr: [1], reference: {train.lr: 3}}\n", 1, 46, "\"train.lr\" never has this value"},
     {"sweep: {train.lr: [1], reference: 3}\n", 1, 35, "sweep.reference: expected keys and values"},
+    {"sweep: {cases: {train.lr: 1}}\n", 1, 16, "sweep.cases: expected a list of keys and values"},
+    {"sweep: {cases: [{train.lr: 1}, {train.lr: -1}]}\n", 1, 43, "train.lr: -1 is out of range"},
+    {"sweep: {train.lr: [1], cases: [{train.lr: 2}]}\n", 1, 33, "\"train.lr\" is swept twice"},
+    {"sweep: {train.lr: [1], pair: [train.lr]}\n", 1, 30, "sweep.pair: there is no reference"},
+    {"sweep: {train.lr: [1], reference: {train.lr: 1}, pair: [train.batch]}\n", 1, 57, "\"train.batch\" is not swept"},
     {"sweep: {repeat: 0}\n", 1, 17, "sweep.repeat: expected a whole number from 1"},
     {"sweep: {repeat: 2, baseline: 3}\n", 1, 30, "sweep.baseline: expected true or false"},
 };
@@ -264,6 +312,8 @@ int main(void)
         cmocka_unit_test(only_keeps_what_matches_one),
         cmocka_unit_test(a_reference_is_the_partner_with_all_else_equal),
         cmocka_unit_test(a_reference_that_was_left_out_is_none),
+        cmocka_unit_test(cases_set_what_they_set),
+        cmocka_unit_test(a_pair_has_the_named_keys_in_common),
         cmocka_unit_test(repeats_alone_are_a_sweep),
         cmocka_unit_test(the_resolved_file_is_the_same_sweep),
         cmocka_unit_test(mistakes_are_told_where_they_are),

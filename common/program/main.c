@@ -63,10 +63,12 @@ static void print_help(FILE *out)
     free(keys);
     fputs("\nsweep: {KEY: [VALUE, ...], ...} crosses the values of all keys, and with them\n"
           "  zip: {KEY: [..], ..}     lists that go together, as one axis; or a list of such\n"
+          "  cases: [{KEY: VALUE}, ..]  one axis, each entry of which sets keys of its own\n"
           "  unless: {KEY: VALUE, ..} leaves out points that match all of it; or a list of such\n"
           "  only: {KEY: VALUE, ..}   keeps points that match; a value may be a list of values\n"
           "  repeat: N                real runs of each point, with train.seed, train.seed + 1, ... [1]\n"
           "  reference: {KEY: VALUE}  which points the others are compared with, in pairs of a repeat\n"
+          "  pair: [KEY, ..]          what a pair has in common; else all but what the reference says\n"
           "  baseline: true           real runs train sequentially first, for their speedup [false]\n",
           out);
 }

@@ -59,8 +59,9 @@ static sp_status simulate_baseline(const struct program_setup *setup, struct par
 {
     struct sp_plan *plan;
     struct sp_memory_plan *memory = NULL;
+    struct sp_footprint plain = sp_footprint_plain(setup->network); /* nobody asks for its bytes */
     SP_TRY(sp_experiment_baseline(setup->experiment, setup->network, setup->plan->minibatches, &plan, err));
-    sp_status status = program_memory(setup->experiment, plan, &memory, err);
+    sp_status status = sp_memory_plan_create(plan, &plain, &memory, err);
     if (status == SP_OK)
         status = simulate(setup, plan, memory, 0, 1, part, err);
     sp_memory_plan_destroy(&memory);

@@ -369,9 +369,17 @@ static sp_status run_all(struct work *work, struct sp_error *err)
         SP_TRY(note_start(work->sweep, err));
     if (kept > 0 && !sweep->program->quiet)
         fprintf(stderr, "%d runs are finished, %d to do\n", kept, to_do);
-    SP_TRY(run_engine(work, false, err));
-    SP_TRY(run_engine(work, true, err));
-    SP_TRY(sweep_summarize(sweep, err));
+    sp_status status = run_engine(work, false, err);
+    if (status == SP_OK)
+        status = run_engine(work, true, err);
+    if (status == SP_E_INTERRUPTED) { /* what there is can be looked at */
+        struct sp_error second = {0};
+        sweep_summarize(sweep, false, &second);
+        sp_error_fini(&second);
+    }
+    if (status != SP_OK)
+        return status;
+    SP_TRY(sweep_summarize(sweep, true, err));
     if (!sweep->program->quiet)
         fprintf(stderr, "written to %s\n", sweep->folder);
     return SP_OK;

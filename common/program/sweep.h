@@ -45,8 +45,8 @@ char *sweep_failed_row(const struct sweep *sweep, const struct sweep_task *task,
  * "! reason". It runs in a process of its own. */
 char *sweep_predict(const struct sweep *sweep, int point);
 
-/* Writes epochs.csv, summary.csv and comparisons.csv from results.csv, and prints a table (or JSON). */
-sp_status sweep_summarize(const struct sweep *sweep, struct sp_error *err);
+/* Writes epochs.csv, summary.csv and comparisons.csv from results.csv, and prints a table (or JSON) if wanted. */
+sp_status sweep_summarize(const struct sweep *sweep, bool print, struct sp_error *err);
 
 /* The path of a file in the sweep's folder; the caller frees. */
 char *sweep_path(const struct sweep *sweep, const char *name);

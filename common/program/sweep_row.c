@@ -52,11 +52,11 @@ uint64_t sweep_point_id(const struct sweep *sweep, int point)
         sp_error_fini(&err);
         return mix(hash, &point, sizeof point);
     }
-    char *yaml = sp_experiment_yaml(experiment);
-    for (char *line = yaml, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+    char *settings = sp_experiment_settings(experiment); /* what a later version adds is at its default */
+    for (char *line = settings, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
         if (!is_beside_the_point(line))
             hash = mix(hash, line, (size_t)(end - line + 1));
-    free(yaml);
+    free(settings);
     hash = mix_file(hash, experiment->network.file);
     hash = mix_file(hash, experiment->network.profile);
     hash = mix_file(hash, experiment->cost.file);
@@ -252,9 +252,9 @@ static char *finish_row(struct sp_result_row *row, const struct sweep *sweep, co
         size_t size = 0;
         FILE *out = open_memstream(&values[k], &size);
         const struct sp_yaml *value = sp_sweep_value(sweep->points, task->point, k);
-        if (value->kind == SP_YAML_SCALAR)
+        if (value != NULL && value->kind == SP_YAML_SCALAR)
             fputs(value->text, out);
-        else
+        else if (value != NULL)
             sp_yaml_write(value, out);
         fclose(out);
     }

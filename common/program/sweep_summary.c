@@ -271,7 +271,7 @@ static void print_table(const struct figures *f)
     int rows = 0;
     double *x = sp_calloc((size_t)f->repeats, sizeof *x);
     printf("%-33s %-4s %3s  %-22s  %-22s  %-22s", "point", "", "n", "samples/s (95 %)", "speedup", "test accuracy, %");
-    puts(f->sweep->points->reference != NULL ? "  over the reference      accuracy against it, %" : "");
+    puts(f->sweep->points->partner != NULL ? "  over the reference      accuracy against it, %" : "");
     for (int p = 0; p < f->sweep->points->point_count && rows < TABLE_ROWS; p++)
         for (int engine = 0; engine < ENGINES; engine++, rows++)
             print_row(f, p, engine, x);
@@ -317,7 +317,7 @@ static sp_status read_figures(struct figures *f, struct sp_error *err)
     return status;
 }
 
-sp_status sweep_summarize(const struct sweep *sweep, struct sp_error *err)
+sp_status sweep_summarize(const struct sweep *sweep, bool print, struct sp_error *err)
 {
     struct figures f = {.sweep = sweep, .repeats = sweep->points->repeat, .err = err, .status = SP_OK};
     size_t count = (size_t)sweep->points->point_count * ENGINES * (size_t)f.repeats * SP_METRIC_COUNT;
@@ -329,9 +329,9 @@ sp_status sweep_summarize(const struct sweep *sweep, struct sp_error *err)
         status = write_file(&f, "summary.csv", write_summary, err);
     if (status == SP_OK)
         status = write_file(&f, "comparisons.csv", write_comparisons, err);
-    if (status == SP_OK && sweep->program->json)
+    if (status == SP_OK && print && sweep->program->json)
         print_json(&f);
-    else if (status == SP_OK)
+    else if (status == SP_OK && print)
         print_table(&f);
     free(f.values);
     return status;
