@@ -178,6 +178,12 @@ demo-only: $B/stalepipe
 	$B/stalepipe report runs/quickstart
 .PHONY: demo-only
 
+# The paper's tables and figures in their quick forms, and a page with published, predicted and measured figures.
+paper-quick: deps
+	@$(MAKE) --no-print-directory all
+	experiments/paper/run-quick
+.PHONY: paper-quick
+
 bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
 	@tests/bench/step_pairs
