@@ -28,19 +28,23 @@ static void keep_document(struct sp_experiment *experiment, struct sp_document *
     experiment->document_count++;
 }
 
-static sp_status read_default(struct sp_experiment *experiment, int option, const char *file, struct sp_error *err)
+/* The options' defaults, parsed. */
+static sp_status parse_defaults(struct sp_document ***out, struct sp_error *err)
 {
-    const char *text = sp_options[option].fallback;
-    experiment->marks[option] = (struct sp_mark){.file = file};
-    if (text == NULL)
-        return SP_OK;
-    struct sp_document *document;
-    SP_TRY(sp_document_parse(text, strlen(text), sp_options[option].path, false, &document, err));
-    sp_status status = sp_option_read(&sp_options[option], experiment, sp_document_root(document), err);
-    sp_document_destroy(&document);
-    experiment->pipeline.base.schedule_mark = experiment->pipeline.base.microbatches_mark =
-        (struct sp_mark){file, 0, 0};
-    return status;
+    struct sp_document **defaults = *out = sp_calloc((size_t)sp_option_count, sizeof *defaults);
+    for (int o = 0; o < sp_option_count; o++) {
+        const char *text = sp_options[o].fallback;
+        if (text != NULL)
+            SP_TRY(sp_document_parse(text, strlen(text), sp_options[o].path, false, &defaults[o], err));
+    }
+    return SP_OK;
+}
+
+static void free_defaults(struct sp_document **defaults)
+{
+    for (int o = 0; defaults != NULL && o < sp_option_count; o++)
+        sp_document_destroy(&defaults[o]);
+    free(defaults);
 }
 
 enum { KEYS = 128, KEY_TEXT = 24 };
@@ -170,8 +174,14 @@ static sp_status read_defaults(struct sp_experiment *experiment, const char *fil
     for (int k = 0; k < SP_PUBLISHED_COUNT; k++)
         for (int m = 0; m < SP_METRIC_COUNT; m++)
             experiment->published[k][m] = NAN;
-    for (int o = 0; o < sp_option_count; o++)
-        SP_TRY(read_default(experiment, o, file, err));
+    for (int o = 0; o < sp_option_count; o++) {
+        const struct sp_document *value = experiment->defaults[o];
+        experiment->marks[o] = (struct sp_mark){.file = file};
+        if (value != NULL)
+            SP_TRY(sp_option_read(&sp_options[o], experiment, sp_document_root(value), err));
+    }
+    experiment->pipeline.base.schedule_mark = experiment->pipeline.base.microbatches_mark =
+        (struct sp_mark){file, 0, 0};
     return SP_OK;
 }
 
@@ -180,6 +190,7 @@ static sp_status read_documents(struct sp_experiment *experiment, const struct s
                                 struct sp_error *err)
 {
     const struct sp_yaml *root = sp_document_root(documents->documents[0]);
+    experiment->defaults = documents->defaults;
     SP_TRY(read_defaults(experiment, root != NULL ? root->mark.file : NULL, err));
     sp_status status = read_root(experiment, root, err);
     for (int d = 1; d < documents->document_count; d++) {
@@ -197,7 +208,7 @@ sp_status sp_experiment_read(const char *path, const char *const *sets, int set_
     SP_TRY(sp_document_read(path, &document, err));
     struct sp_experiment *experiment = sp_calloc(1, sizeof *experiment);
     keep_document(experiment, document, NULL);
-    sp_status status = SP_OK;
+    sp_status status = parse_defaults(&experiment->defaults, err);
     for (int s = 0; s < set_count; s++) {
         sp_status one = parse_set(experiment, sets[s], err);
         status = one != SP_OK ? one : status;
@@ -256,6 +267,8 @@ void sp_experiment_destroy(struct sp_experiment **experiment)
         sp_document_destroy(&e->documents[d]);
         free(e->document_paths[d]);
     }
+    if (e->document_count > 0)
+        free_defaults(e->defaults);
     free(e->documents);
     free(e->document_paths);
     free(e);
@@ -305,6 +318,7 @@ char *sp_experiment_settings(const struct sp_experiment *experiment)
     FILE *out = open_memstream(&text, &size);
     struct sp_experiment *defaults = sp_calloc(1, sizeof *defaults);
     struct sp_error err = {0};
+    defaults->defaults = experiment->defaults;
     sp_status status = read_defaults(defaults, NULL, &err);
     SP_ASSERT(status == SP_OK, "the defaults: %s", err.text);
     for (int o = 0; o < sp_option_count; o++) {

@@ -118,8 +118,9 @@ struct sp_experiment {
     const struct sp_yaml *sweep;                           /* as written (common/sweep.h); NULL or empty: none */
     struct sp_mark *marks;                                 /* of every option, in the order of the table */
     struct sp_document **documents;
-    char **document_paths; /* what each document sets; NULL: the file */
-    int document_count;    /* the file and the --set values; own the marks' file names */
+    char **document_paths;         /* what each document sets; NULL: the file */
+    int document_count;            /* the file and the --set values; own the marks' file names */
+    struct sp_document **defaults; /* of every option; NULL: none. Borrowed where there are no documents */
 };
 
 /* Where the option of that path ("pipeline.cuts") was written; where it was not, the file's name without a line. */
