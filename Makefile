@@ -165,6 +165,7 @@ check: deps
 	@$(MAKE) --no-print-directory check-only
 check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
 	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; \
+	tests/regression/check --test || status=1; \
 	[ -n "$(SAN)" ] || STALEPIPE=$B/stalepipe tests/bench/predictions --short || status=1; exit $$status
 .PHONY: check-only
 
@@ -187,8 +188,9 @@ paper-quick: deps
 bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
 	@tests/bench/step_pairs
-	@tests/bench/predictions
+	@tests/bench/predictions && tests/regression/check experiments/results/predictions.csv
 	@tests/bench/sweep_points
+	@tests/bench/sweep_killed
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
