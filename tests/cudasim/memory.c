@@ -162,6 +162,8 @@ static cudaError_t give_back(void *pointer, bool host)
     if (!host && block->device != cudasim_current_device)
         return cudasim_fault(cudaErrorInvalidDevice, "block %lu is on device %d, but device %d is current",
                              (unsigned long)block->number, block->device, cudasim_current_device);
+    while (block->pending > 0 && cudasim_device(cudasim_current_device)->broken != cudaSuccess)
+        cudasim_wait_for_progress(); /* nobody could have waited for a broken device, whose work ends by itself */
     if (block->pending > 0)
         return cudasim_fault(cudaErrorInvalidValue, "block %lu (%zu bytes, from %s) has %ld operations pending on it",
                              (unsigned long)block->number, block->bytes, block->call.name, (long)block->pending);

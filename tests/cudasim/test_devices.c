@@ -247,6 +247,29 @@ static void work_that_fails_breaks_the_device(void **state)
     lane_close(&lane, 0);
 }
 
+/* The first kernel breaks the device, which can then not be waited for; what is behind it does nothing any more. */
+static void a_broken_device_can_be_cleaned_up(void **state)
+{
+    (void)state;
+    struct lane lane;
+    lane_open(&lane, 0);
+    send(&lane);
+    cudasim_set_delays(1, 20000);
+    cudasim_fail_later("cudaLaunchKernelEx", 1, cudaErrorIllegalAddress);
+    for (int i = 0; i < 5; i++)
+        OK(launch_add(lane.sum, lane.a, lane.b, N, lane.stream));
+    while (cudaStreamQuery(lane.stream) == cudaErrorNotReady)
+        ;
+    assert_int_equal(cudaStreamSynchronize(lane.stream), cudaErrorIllegalAddress);
+    assert_int_equal(cudaFree(lane.a), cudaErrorIllegalAddress);
+    assert_int_equal(cudaFree(lane.b), cudaErrorIllegalAddress);
+    assert_int_equal(cudaFree(lane.sum), cudaErrorIllegalAddress);
+    assert_int_equal(cudaFreeHost(lane.host), cudaErrorIllegalAddress);
+    cudaStreamDestroy(lane.stream);
+    cudasim_set_delays(0, 0);
+    cudasim_clear_failures();
+}
+
 /* sum <- a + b; a <- sum on a second stream: a = 4i, then 7i, then 10i. */
 static void a_graph_replays_what_was_captured(void **state)
 {
@@ -307,6 +330,7 @@ int main(void)
         cmocka_unit_test(memory_is_counted_by_device),
         cmocka_unit_test(the_call_that_was_named_fails_once),
         cmocka_unit_test(work_that_fails_breaks_the_device),
+        cmocka_unit_test(a_broken_device_can_be_cleaned_up),
         cmocka_unit_test(a_graph_replays_what_was_captured),
     };
     return cmocka_run_group_tests_name("cudasim/devices", tests, NULL, nothing_is_left);
