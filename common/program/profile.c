@@ -238,6 +238,11 @@ static void init(struct profiling *p)
     profile->threads = e->devices.threads;
     profile->network = sp_strdup(p->setup->network->name);
     p->patience_s = p->program->quick ? 0 : PATIENCE_S;
+    struct exec_dataset *data = NULL;
+    struct sp_error err = {0};
+    p->has_data = program_open_data(p->setup, &data, &err) == SP_OK;
+    exec_dataset_close(&data);
+    sp_error_fini(&err);
     p->layers = p->setup->network->layer_count;
     for (int b = e->train.batch; p->size_count < PROFILE_SIZES && (b >= LEAST_BATCH || p->size_count == 0); b /= 2) {
         struct size_samples *size = &p->sizes[p->size_count++];

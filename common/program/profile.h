@@ -43,6 +43,7 @@ struct profiling {
     int rounds, round, trials, trial; /* so far, for the progress shown */
     int size_count;
     struct size_samples sizes[PROFILE_SIZES];
+    bool has_data; /* the experiment's own: what its loader does beside two devices counts; else synthetic */
     double *memory_bytes, *first_s; /* of trials: what they took, and how much longer the first minibatch, for a line */
     int first_count;
     double patience_s; /* left to wait for other programs, disturbed trials included */
@@ -67,9 +68,9 @@ enum { PROFILE_TURNS = 3 };
  * the mean. */
 void profile_line(const double *x, const double *y, int count, double steepest, double *constant, double *slope);
 
-/* Runs it on synthetic data of the network's shape, between two probes of the machine's speed, when other programs are
- * quiet; again, twice at most and while there is patience, where they were not meanwhile, and the quietest counts. The
- * caller ends *result with program_result_fini. */
+/* Runs it, with evaluation on synthetic data of the network's shape, between two probes of the machine's speed, when
+ * other programs are quiet; again, twice at most and while there is patience, where they were not meanwhile, and the
+ * quietest counts. The caller ends *result with program_result_fini. */
 sp_status profile_run(struct profiling *p, const struct profile_trial *trial, struct program_result *result,
                       struct sp_error *err);
 

@@ -104,10 +104,12 @@ static void adapt(const struct profiling *p, const struct profile_trial *trial, 
     int all = trial->minibatches + PROFILE_WARM;
     for (int t = 0; t < 2 * PROFILE_TURNS; t++)
         turns[t] = (struct sp_phase_spec){.schedule = t % 2 == 0 ? "stale" : "sequential", .iterations = all};
-    e->data.set = "synthetic";
-    e->data.shape = network->shapes[0];
-    e->data.classes = network->classes;
-    e->data.samples = (int64_t)6 * EVALUATIONS * trial->batch;
+    if (trial->evaluate || !p->has_data) {
+        e->data.set = "synthetic";
+        e->data.shape = network->shapes[0];
+        e->data.classes = network->classes;
+        e->data.samples = (int64_t)6 * EVALUATIONS * trial->batch;
+    }
     e->train.batch = trial->batch;
     e->train.iterations = all;
     e->train.evaluate_every = trial->evaluate ? all : -1;
