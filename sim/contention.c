@@ -183,6 +183,8 @@ void sim_crowd_state(const struct sim_crowd *crowd, int64_t now, int64_t since, 
 void sim_crowd_shift(struct sim_crowd *crowd, int64_t ticks, int64_t minibatches)
 {
     for (int d = 0; d < crowd->device_count; d++) {
+        if (!crowd->loads[d].active)
+            continue;
         crowd->loads[d].since += ticks;
         crowd->loads[d].started += ticks;
         sp_instr_shift(&crowd->loads[d].instr, minibatches);

@@ -185,8 +185,10 @@ void sim_flows_shift(struct sim_flows *flows, int64_t ticks, int64_t minibatches
 {
     for (int c = 0; c < flows->channel_count; c++) {
         struct sim_stream *stream = &flows->streams[c];
-        stream->since += ticks;
-        stream->started += ticks;
+        if (stream->flows) {
+            stream->since += ticks;
+            stream->started += ticks;
+        }
         for (int64_t k = stream->taken; k < stream->posted; k++) {
             struct sim_parcel *parcel = &stream->parcels[k & (stream->capacity - 1)];
             parcel->ready += ticks;

@@ -49,9 +49,9 @@ static void put_queue(const struct sim *sim, int64_t **state, int *count)
 }
 
 /* Times that are over make no difference: they count as now. */
-static int64_t since_now(const struct sim *sim, int64_t at)
+static int64_t time_left(int64_t now, int64_t at)
 {
-    return at > sim->now ? at - sim->now : 0;
+    return at > now ? at - now : 0;
 }
 
 static void put_channels(const struct sim *sim, int64_t since, int64_t **state, int *count)
@@ -60,14 +60,14 @@ static void put_channels(const struct sim *sim, int64_t since, int64_t **state, 
         const struct sim_channel *channel = &sim->channels[c];
         sp_append(state, count, channel->posted - channel->taken);
         for (int64_t k = channel->taken; k < channel->posted; k++)
-            sp_append(state, count, since_now(sim, channel->arrivals[k & (channel->capacity - 1)]));
-        sp_append(state, count, since_now(sim, channel->last_arrival));
+            sp_append(state, count, time_left(sim->now, channel->arrivals[k & (channel->capacity - 1)]));
+        sp_append(state, count, time_left(sim->now, channel->last_arrival));
         sp_append(state, count, channel->awaited ? sim->now - channel->awaited_since : -1);
         if (channel->awaited)
             sp_instr_state(&channel->awaited_by, since, state, count);
     }
     for (int b = 0; b < sim->bus_count; b++)
-        sp_append(state, count, since_now(sim, sim->bus_free[b]));
+        sp_append(state, count, time_left(sim->now, sim->bus_free[b]));
 }
 
 static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *cursors, int64_t since, int *count)
@@ -169,7 +169,8 @@ static void compare(struct sim *sim, struct sp_cursor *const *cursors, int64_t m
         jump(sim, cursors, period, most);
 }
 
-/* Times are kept small: long before 2^63 ticks the clock starts again. */
+/* Times are kept small: long before 2^63 ticks the clock starts again. Those that are over become now, so that what is
+ * never used again, whose time nobody sets, does not fall below -2^63. */
 static void rebase(struct sim *sim)
 {
     int64_t by = sim->now;
@@ -183,13 +184,13 @@ static void rebase(struct sim *sim)
     if (sim->flows != NULL)
         sim_flows_shift(sim->flows, -by, 0);
     for (int b = 0; b < sim->bus_count; b++)
-        sim->bus_free[b] -= by;
+        sim->bus_free[b] = time_left(by, sim->bus_free[b]);
     for (int c = 0; c < sim->plan->channel_count; c++) {
         struct sim_channel *channel = &sim->channels[c];
         for (int64_t k = channel->taken; k < channel->posted; k++)
             channel->arrivals[k & (channel->capacity - 1)] -= by;
-        channel->last_arrival -= by;
-        channel->awaited_since -= by;
+        channel->last_arrival = time_left(by, channel->last_arrival);
+        channel->awaited_since = channel->awaited ? channel->awaited_since - by : 0;
     }
 }
 
@@ -197,12 +198,12 @@ void sim_between(void *self, struct sp_cursor *const *cursors)
 {
     struct sim *sim = self;
     sim_settle(sim);
+    if (sim->now > INT64_MAX / 4)
+        rebase(sim);
     if (sim->updated < 0)
         return;
     int64_t minibatch = sim->updated + 1; /* updates of stage 0 so far */
     sim->updated = -1;
-    if (sim->now > INT64_MAX / 4)
-        rebase(sim);
     if (!sim->jumps)
         return;
     if (sim->snapshot == NULL) {

@@ -199,6 +199,42 @@ static void updates_and_evaluations_take_their_time(void **state)
 }
 
 /*
+ * Two devices in turn, 29 minibatches of 4 * 10^5 s: more than 63 bits of ticks hold, so the clock starts again a few
+ * times. The evaluation comes before the last B; the second device's 2 s hold that up, the first one's do not. Its
+ * channels were never used before.
+ */
+static void the_clock_starts_again_long_before_it_is_full(void **state)
+{
+    (void)state;
+    int devices[] = {0, 1}, cut = 1;
+    struct sp_phase phase = {.schedule = sp_schedule_find("sequential"), .microbatches = 1, .minibatches = 29};
+    struct sp_plan_config config = {.cuts = &cut,
+                                    .cut_count = 1,
+                                    .batch = 8,
+                                    .forward_devices = devices,
+                                    .phases = &phase,
+                                    .phase_count = 1,
+                                    .evaluate_every = 29,
+                                    .evaluate_samples = 8};
+    struct sp_plan *plan;
+    struct sp_error err = {0};
+    assert_int_equal(sp_plan_create(chain_network(), &config, &plan, &err), SP_OK);
+    for (int crowded = 0; crowded < 2; crowded++) {
+        struct sim_cost *cost = chain_cost(plan, 1e5, 1e5);
+        for (int i = 0; i < 2; i++)
+            cost->stages[i].evaluate_s = 2.0;
+        if (crowded)
+            sim_cost_add_contention(cost, 1);
+        struct sim_result result;
+        assert_int_equal(sim_run(plan, cost, &(struct sim_config){.whole = true}, &result, &err), SP_OK);
+        chain_assert_near(result.time_s, 29 * 4e5 + 2.0);
+        sim_result_fini(&result);
+        sim_cost_destroy(&cost);
+    }
+    sp_plan_destroy(&plan);
+}
+
+/*
  * The oracle: each stage's order written out from the schedule's definition, and the end of every step by recursion
  * over what it depends on: the step before in its stage, and the same microbatch in the neighbouring stage.
  */
@@ -599,6 +635,7 @@ int main(void)
         cmocka_unit_test(a_shared_bus_serves_first_come_first_served),
         cmocka_unit_test(handing_over_takes_the_time_of_both_devices),
         cmocka_unit_test(updates_and_evaluations_take_their_time),
+        cmocka_unit_test(the_clock_starts_again_long_before_it_is_full),
         cmocka_unit_test(random_pipelines_take_the_time_of_the_oracle),
         cmocka_unit_test(split_placement_and_phases_run_to_the_end),
         cmocka_unit_test(the_driver_reports_deadlock_and_interruption),
