@@ -2,6 +2,7 @@
 #include "common/alloc.h"
 #include "sim/costs/kinds.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +139,53 @@ static void set_by_experiment(const struct sp_experiment *experiment, struct sim
         cost->channels[c] = (struct sim_channel_cost){.bus = -1};
 }
 
+/* Seconds of one instruction or message that the simulator's clock bears (sim/clock.h), with room for all that is under
+ * way at once. */
+static const double MOST_S = 1e5;
+
+/* How many times as long as alone work takes beside all others, at worst. */
+static double worst_stretch(const struct sim_contention *contention, int device_count)
+{
+    double most = 0, room = contention->capacity > 0 ? contention->capacity : device_count;
+    for (int k = 0; k < contention->class_count * contention->class_count; k++)
+        most = fmax(most, contention->slowdown[k]);
+    return (1 + (device_count - 1) * most) * fmax(1, device_count / room);
+}
+
+/* The seconds of a message in full. */
+static double message_s(const struct sim_cost *cost, const struct sim_channel_cost *channel)
+{
+    double seconds = channel->latency_s + channel->busy_s + 2 * channel->device_s;
+    for (int h = 0; h < channel->hops; h++)
+        seconds += channel->bytes / cost->links[channel->route[h]].bytes_per_s;
+    return seconds;
+}
+
+/* Whether the clock bears all durations; those that are no number it does not. */
+static sp_status check_durations(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                                 const struct sim_cost *cost, struct sp_error *err)
+{
+    struct sp_mark mark = sp_experiment_mark(experiment, "cost.model");
+    double stretch = worst_stretch(&cost->contention, plan->device_count);
+    for (int k = 0; k < cost->phase_count * cost->stage_count; k++) {
+        const struct sim_stage_cost *stage = &cost->stages[k];
+        const struct sim_start_cost *start = &cost->starts[k % cost->stage_count];
+        double seconds =
+            stage->forward_s + stage->backward_s + stage->update_s + stage->evaluate_s + start->first_s + start->slot_s;
+        if (!(seconds * stretch <= MOST_S))
+            return sp_reject(err, mark, "cost: a microbatch takes stage %d up to %.3g s; at most %g s are simulated",
+                             k % cost->stage_count, seconds * stretch, MOST_S);
+    }
+    for (int c = 0; c < cost->channel_count; c++) {
+        double seconds = message_s(cost, &cost->channels[c]);
+        if (!(seconds <= MOST_S))
+            return sp_reject(err, mark,
+                             "cost: a message from stage %d to stage %d takes %.3g s; at most %g s are simulated",
+                             plan->channels[c].from_stage, plan->channels[c].to_stage, seconds, MOST_S);
+    }
+    return SP_OK;
+}
+
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost **out, struct sp_error *err)
 {
@@ -148,6 +196,8 @@ sp_status sim_cost_create(const struct sp_experiment *experiment, const struct s
         struct sim_cost *cost = sim_cost_alloc(plan);
         sp_status status = sim_cost_kinds[k].fill(experiment, plan, memory, cost, err);
         set_by_experiment(experiment, cost);
+        if (status == SP_OK)
+            status = check_durations(experiment, plan, cost, err);
         if (status == SP_OK)
             *out = cost;
         else

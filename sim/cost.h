@@ -119,7 +119,8 @@ struct sim_cost_kind {
 };
 extern const struct sim_cost_kind sim_cost_kinds[]; /* ended by name NULL */
 
-/* By experiment->cost.model. The caller owns *out. */
+/* By experiment->cost.model. The caller owns *out. SP_E_INPUT also where something takes longer than can be simulated.
+ */
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost **out, struct sp_error *err);
 struct sim_cost *sim_cost_alloc(const struct sp_plan *plan); /* zeroed, for tests that fill it by hand */

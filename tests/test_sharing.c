@@ -491,6 +491,7 @@ static void a_device_file_may_have_fair_links(void **state)
         {"link_shared: fair\nlink_hops: 3\n", ":8:14:", "1 or 2 are legal"},
         {"link_shared: fair\nlink_blocks: true\n", ":8:14:", "copies that block"},
         {"link_shared: true\nbus_bytes_per_s: 1.0e9\n", ":9:18:", "goes with link_shared: fair"},
+        {"link_shared: fair\nbus_bytes_per_s: 1\n", "quickstart.yaml", "message from stage 0 to stage 1 takes"},
     };
     for (size_t w = 0; w < sizeof wrong / sizeof *wrong; w++) {
         assert_int_equal(cost_of_device(wrong[w].more, &cost, &err), SP_E_INPUT);
