@@ -493,6 +493,29 @@ static sp_status examine(const struct search *search, struct sim_candidate *c)
     return status;
 }
 
+/* The least that any candidate needs of what may be limited, each by itself. */
+struct least {
+    double peak_bytes, staleness, stale_percent;
+};
+
+static void take_least(struct least *least, const struct sim_candidate *c)
+{
+    least->peak_bytes = fmin(least->peak_bytes, (double)c->peak_bytes);
+    least->staleness = fmin(least->staleness, (double)c->staleness);
+    least->stale_percent = fmin(least->stale_percent, 100 * c->stale_weight_fraction);
+}
+
+static sp_status reject_limits(const struct search *search, const struct least *least)
+{
+    const struct sim_candidate *c = &search->out->candidates[0];
+    return sp_reject(search->err, sp_experiment_mark(search->experiment, "plan.objective"),
+                     "plan: no plan is within the limits; the fastest needs %.4g bytes on a device (plan.memory; the "
+                     "least of any: %.4g), is %lld updates stale (plan.staleness; %.0f) in %.4g %% of its weights "
+                     "(plan.stale_weights; %.4g)",
+                     (double)c->peak_bytes, least->peak_bytes, (long long)c->staleness, least->staleness,
+                     100 * c->stale_weight_fraction, least->stale_percent);
+}
+
 static bool within_limits(const struct sp_experiment *e, const struct sim_candidate *c)
 {
     return (e->plan.memory <= 0 || (double)c->peak_bytes <= e->plan.memory) &&
@@ -553,6 +576,7 @@ static sp_status examine_all(struct search *search)
     bool fast = strcmp(e->plan.objective, "throughput") == 0 || strcmp(e->plan.objective, "time") == 0;
     int kept = 0, next = 0;
     double best_s = INFINITY;
+    struct least least = {INFINITY, INFINITY, INFINITY};
     qsort(out->candidates, (size_t)out->count, sizeof *out->candidates, by_estimate);
     for (; next < out->count; next++) {
         struct sim_candidate *c = &out->candidates[next];
@@ -565,6 +589,7 @@ static sp_status examine_all(struct search *search)
         if (status != SP_OK)
             return status;
         out->simulated++;
+        take_least(&least, c);
         if (!within_limits(e, c))
             continue;
         best_s = fmin(best_s, c->minibatch_s);
@@ -572,14 +597,8 @@ static sp_status examine_all(struct search *search)
         *c = out->candidates[kept];
         out->candidates[kept++] = found;
     }
-    if (kept == 0) {
-        const struct sim_candidate *c = &out->candidates[0];
-        return sp_reject(
-            search->err, sp_experiment_mark(e, "plan.objective"),
-            "plan: no plan is within the limits; the fastest needs %.4g bytes on a device (plan.memory), is "
-            "%lld updates stale (plan.staleness) in %.4g %% of its weights (plan.stale_weights)",
-            (double)c->peak_bytes, (long long)c->staleness, 100 * c->stale_weight_fraction);
-    }
+    if (kept == 0)
+        return reject_limits(search, &least);
     out->cuttings = out->count;
     for (int c = kept; c < out->count; c++)
         candidate_fini(&out->candidates[c]);

@@ -39,7 +39,8 @@ typedef sp_status (*sim_memory_function)(const struct sp_experiment *experiment,
                                          struct sp_memory_plan **out, struct sp_error *err);
 
 /* Searches by experiment->plan and devices.count. `network` is borrowed. SP_E_INPUT when nothing is within the limits;
- * the message says which limit the nearest candidate breaks. Free with sim_search_fini, also after a failure. */
+ * the message says what the fastest needs, and the least that any does. Free with sim_search_fini, also after a
+ * failure. */
 sp_status sim_plan_search(const struct sp_experiment *experiment, const struct sp_network *network,
                           sim_memory_function memory, struct sim_search *out, struct sp_error *err);
 void sim_search_fini(struct sim_search *search);
