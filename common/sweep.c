@@ -206,17 +206,6 @@ static sp_status read_axes(struct sp_sweep *sweep, const struct sp_yaml *map, st
     return status;
 }
 
-/* Every key of a condition must be swept, and its values be among those. */
-static sp_status check_condition(struct sp_sweep *sweep, const struct sp_yaml *map, struct sp_error *err)
-{
-    sp_status status = SP_OK;
-    int key;
-    for (int i = 0; i < map->count; i++)
-        if (find_axis(sweep, map->keys[i]->text, &key) < 0)
-            status = sp_reject(err, map->keys[i]->mark, "sweep: \"%s\" is not swept", map->keys[i]->text);
-    return status;
-}
-
 static bool value_matches(const struct sp_yaml *value, const struct sp_yaml *wanted)
 {
     if (sp_yaml_same(value, wanted))
@@ -225,6 +214,32 @@ static bool value_matches(const struct sp_yaml *value, const struct sp_yaml *wan
         if (sp_yaml_same(value, wanted->items[i]))
             return true;
     return false;
+}
+
+/* Whether a value of the axis' key matches. */
+static bool ever_matches(const struct sp_sweep_axis *axis, int key, const struct sp_yaml *wanted)
+{
+    for (int e = 0; e < axis->entry_count; e++) {
+        const struct sp_yaml *value = axis->values[e * axis->key_count + key];
+        if (value != NULL && value_matches(value, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* Every key of a condition must be swept, and its values be among those. */
+static sp_status check_condition(struct sp_sweep *sweep, const struct sp_yaml *map, struct sp_error *err)
+{
+    sp_status status = SP_OK;
+    int key;
+    for (int i = 0; i < map->count; i++) {
+        int a = find_axis(sweep, map->keys[i]->text, &key);
+        if (a < 0)
+            status = sp_reject(err, map->keys[i]->mark, "sweep: \"%s\" is not swept", map->keys[i]->text);
+        else if (!ever_matches(&sweep->axes[a], key, map->items[i]))
+            status = sp_reject(err, map->items[i]->mark, "sweep: \"%s\" never has this value", map->keys[i]->text);
+    }
+    return status;
 }
 
 /* Whether the entries, one of each axis, match all of a condition. Entries of -1 are not asked. */
