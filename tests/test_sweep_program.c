@@ -294,6 +294,16 @@ static void a_dry_run_lists_points_and_runs_nothing(void **state)
     clean_place(&place);
 }
 
+static void a_dry_run_refuses_what_a_run_refuses(void **state)
+{
+    (void)state;
+    struct place place;
+    make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [1]]}\n");
+    assert_int_equal(finish(start(&place, "--dry-run", NULL)), 2);
+    assert_true(it_said(&place, "points 0 and 1 are the same experiment"));
+    clean_place(&place);
+}
+
 static void a_wrong_value_is_the_files_mistake(void **state)
 {
     (void)state;
@@ -314,6 +324,7 @@ int main(void)
         cmocka_unit_test(two_sweeps_do_not_share_a_folder),
         cmocka_unit_test(a_sweep_can_grow),
         cmocka_unit_test(a_dry_run_lists_points_and_runs_nothing),
+        cmocka_unit_test(a_dry_run_refuses_what_a_run_refuses),
         cmocka_unit_test(a_wrong_value_is_the_files_mistake),
     };
     return cmocka_run_group_tests_name("sweep_program", tests, NULL, NULL);

@@ -438,6 +438,7 @@ static void print_predictions(const struct work *work)
 
 static sp_status dry_run(struct work *work, struct sp_error *err)
 {
+    SP_TRY(sort_tasks(work->sweep, err));
     int count = work->sweep->points->point_count;
     work->predictions = sp_calloc((size_t)count, sizeof *work->predictions);
     struct sp_pool_config config = {.children = sp_pool_processors(),
