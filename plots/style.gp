@@ -92,7 +92,8 @@ three(x) = sprintf(x < 10 ? '%.2f' : x < 100 ? '%.1f' : '%.0f', x)
 intervals_note = ' (bars: 95 % intervals)'
 
 # The first string of that key in a JSON file of ours, which has a key a line; '' if there is none.
-json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/p' ", key).quoted(path).' 2>/dev/null | head -n 1')
+json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/p' ", key).quoted(path).\
+    ' 2>/dev/null | head -n 1 | sed ''s/\\\(["\\]\)/\1/g''')
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
 
