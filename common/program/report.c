@@ -54,6 +54,8 @@ const char *report_real(double x, char buffer[32])
     if (!isfinite(x))
         return strcpy(buffer, "-");
     double size = fabs(x);
+    if (size < 0.005) /* not "-0.00" */
+        x = 0;
     if (size >= 1000 && size < 1e15) {
         snprintf(buffer, 32, "%.0f", x);
         group(buffer);

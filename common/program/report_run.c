@@ -290,11 +290,10 @@ static void write_last_sentence(struct report *report, const struct run *run)
 {
     FILE *out = report->page.out;
     double accuracy = report_number(run->main->summary, "accuracy");
-    char minibatches[32];
     fputs("<p>", out);
     if (isfinite(accuracy))
-        fprintf(out, "After %s minibatches it classifies %.2f %% of the test set correctly; ",
-                report_real(report_number(run->main->summary, "minibatches"), minibatches), 100 * accuracy);
+        fprintf(out, "After %.0f minibatches it classifies %.2f %% of the test set correctly; ",
+                report_number(run->main->summary, "minibatches"), 100 * accuracy);
     else if (is_comparison(run))
         fputs("As for where the time goes, ", out);
     else
