@@ -1,10 +1,14 @@
 #include "exec/flow.h"
 #include "common/alloc.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* A wait shorter than this is what recording it costs. */
 static const double least_wait_s = 5e-6;
+
+/* Readings of a device's clock before a run. */
+static const int first_readings = 8;
 
 static sp_status create_queues(struct exec_run *run, struct sp_error *err)
 {
@@ -31,6 +35,7 @@ static sp_status create_lane(struct exec_run *run, int device, struct sp_error *
         SP_TRY(async->event_create(run->context, device, true, &lane->entries[e].end, err));
     }
     SP_TRY(async->event_create(run->context, device, true, &lane->anchor, err));
+    SP_TRY(async->event_create(run->context, device, true, &lane->next_anchor, err));
     lane->mark_room = run->layers != NULL ? 2 * run->plan->network->layer_count + 2 : 0;
     lane->marks = sp_calloc((size_t)lane->mark_room + 1, sizeof *lane->marks);
     for (int m = 0; m < lane->mark_room; m++)
@@ -63,6 +68,7 @@ static void destroy_lane(struct exec_run *run, struct exec_flow_lane *lane)
         async->event_destroy(&lane->entries[e].end);
     }
     async->event_destroy(&lane->anchor);
+    async->event_destroy(&lane->next_anchor);
     for (int m = 0; lane->marks != NULL && m < lane->mark_room; m++)
         async->event_destroy(&lane->marks[m].event);
     free(lane->marks);
@@ -100,22 +106,39 @@ static void *some_queue(const struct exec_run *run, int device)
     return NULL;
 }
 
-/* The device stands still: from now on its events count from here. */
+/*
+ * The device stands still and all was told: from now on its events count from here. The anchor has come between two
+ * readings of the host's clock. Its time is what the device's own clock says, or the nearest between the readings, and
+ * the first one's where nothing was before it: so it does not matter how late the host woke up, and no span begins
+ * before the one told last has ended.
+ */
 static sp_status anchor(struct exec_run *run, int device, struct sp_error *err)
 {
     const struct exec_async *async = run->flow->async;
     struct exec_flow_lane *lane = &run->flow->lanes[device];
-    SP_TRY(async->record(some_queue(run, device), lane->anchor, err));
-    SP_TRY(async->finish(lane->anchor, err));
-    lane->since = lane->anchor;
-    lane->since_s = lane->anchor_s = exec_run_now_s(run);
+    void *now = lane->next_anchor;
+    double earliest_s = exec_run_now_s(run), at_s = earliest_s;
+    SP_TRY(async->record(some_queue(run, device), now, err));
+    SP_TRY(async->finish(now, err));
+    double latest_s = exec_run_now_s(run), gone_s;
+    if (lane->since != NULL) {
+        SP_TRY(async->elapsed_s(lane->since, now, &gone_s, err));
+        at_s = fmax(fmax(earliest_s, fmin(lane->since_s + gone_s, latest_s)), lane->since_s);
+    }
+    lane->since_s = lane->anchor_s = at_s;
+    lane->next_anchor = lane->anchor;
+    lane->since = lane->anchor = now;
     return SP_OK;
 }
 
+/* The best of some readings: each takes back some of what the ones before were early. */
 sp_status exec_flow_start(struct exec_run *run, struct sp_error *err)
 {
-    for (int d = 0; run->flow != NULL && d < run->plan->device_count; d++)
-        SP_TRY(anchor(run, d, err));
+    for (int d = 0; run->flow != NULL && d < run->plan->device_count; d++) {
+        run->flow->lanes[d].since = NULL;
+        for (int reading = 0; reading < first_readings; reading++)
+            SP_TRY(anchor(run, d, err));
+    }
     return SP_OK;
 }
 

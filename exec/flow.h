@@ -11,10 +11,12 @@
  * Who may overwrite what follows from the plan, as it does where workers compute themselves: the sender's slot is free
  * again when B is done, B waits for the gradient, the gradient was sent when the receiver was through with its copy.
  * Only four things need a wait of their own: an update waits until weights sent before it have left; copies out wait
- * for the instruction they carry away; a staging entry, and a message's host memory, wait for their last use.
+ * for the instruction they carry away, copies in until the message is in host memory; a staging entry waits for its
+ * last use.
  *
  * Timing: each instruction lies between two events. They are read when they have come, mostly much later, and become
- * spans on the run's clock: seconds after an anchor that was recorded while the device stood still.
+ * spans on the run's clock: seconds after an anchor that was recorded while the device stood still. It is set again
+ * whenever a device is drained, for clocks drift.
  *
  * Everything does nothing, or gives NULL, where run->flow is NULL.
  */
@@ -55,8 +57,8 @@ struct exec_flow_lane {
     struct exec_flow_mark *marks; /* ring of mark_room; NULL: layers are not timed */
     int mark_room;
     int64_t marked, marks_told;
-    void *anchor; /* event */
-    void *since;  /* event at since_s of the run's clock: the anchor or the last entry read */
+    void *anchor, *next_anchor; /* events; the anchor came at anchor_s of the run's clock */
+    void *since;                /* event at since_s: the anchor or the last entry read; NULL: before the first */
     double since_s, anchor_s;
 };
 
