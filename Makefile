@@ -107,9 +107,9 @@ CUDA_FLAGS := -isystem $(CUDA_HOME)/include
 CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$(SAN)),-DCUDASIM_TSAN=1) $(CUDA_FLAGS)
 CUDASIM := $(call objects,$(filter-out tests/cudasim/test_% $(NO_NCCL),$(wildcard tests/cudasim/*.c)))
 CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
-$(CUDASIM): FLAGS := $(CUDASIM_FLAGS) -fPIC
-$(CUDA_HOST): FLAGS += $(CUDA_FLAGS) -fPIC
-$B/tests/cudasim/test_%.o: FLAGS += $(CUDA_FLAGS)
+$(CUDASIM): private FLAGS := $(CUDASIM_FLAGS) -fPIC
+$(CUDA_HOST): private FLAGS += $(CUDA_FLAGS) -fPIC
+$B/tests/cudasim/test_%.o: private FLAGS += $(CUDA_FLAGS)
 $B/tests/libcudasim.a: $(CUDASIM)
 	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
 # A .cu file as C++: its kernels run on the stand-in.
@@ -121,7 +121,7 @@ $B/tests/cudasim/%: $B/tests/cudasim/%.o $(CUDASIM_KERNELS) $B/tests/libcudasim.
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
 
 # The CUDA executor on it; and the same tests on the GPUs of this machine.
-$B/tests/cuda/%.o: FLAGS += $(CUDA_FLAGS)
+$B/tests/cuda/%.o: private FLAGS += $(CUDA_FLAGS)
 $B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o \
     $B/tests/libcudasim.a $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
