@@ -227,8 +227,10 @@ static sp_status run_layers(struct pass *pass, const struct given *given, struct
         struct exec_io io;
         fill_io(pass, l, &io);
         io.labels = given->labels;
-        io.loss_sum = &given->result->loss_sum;
-        io.correct = &given->result->correct;
+        if (given->result != NULL) {
+            io.loss_sum = &given->result->loss_sum;
+            io.correct = &given->result->correct;
+        }
         double start_s = layer_start_s(pass);
         SP_TRY(pass->run->backend->run(pass->model, l, pass->kind, &io, err));
         SP_TRY(add_layer_span(pass, l, start_s, err));
