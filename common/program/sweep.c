@@ -432,8 +432,9 @@ static void print_predictions(const struct work *work)
         }
         free(label);
     }
-    printf("%d points, %d repeats%s: %s of real runs\n", points->point_count, points->repeat,
-           points->baseline ? ", each with a baseline" : "", program_whole_time(total_s, time));
+    printf("%d point%s, %d repeat%s%s: %s of real runs\n", points->point_count, points->point_count == 1 ? "" : "s",
+           points->repeat, points->repeat == 1 ? "" : "s", points->baseline ? ", each with a baseline" : "",
+           program_whole_time(total_s, time));
 }
 
 static sp_status dry_run(struct work *work, struct sp_error *err)

@@ -240,8 +240,8 @@ static void print_cell(const struct sp_mean *mean, double scale, int width)
     printf("  %-*s", width, text[0] != '\0' ? text : "-");
 }
 
-/* A point on one engine: some means, and what the pairs with the reference say. */
-static void print_row(const struct figures *f, int point, int engine, double *x)
+/* A point on one engine: some means, and what the pairs with the reference say. False: it has no runs. */
+static bool print_row(const struct figures *f, int point, int engine, double *x)
 {
     static const struct {
         enum sp_metric metric;
@@ -264,18 +264,19 @@ static void print_row(const struct figures *f, int point, int engine, double *x)
     if (n > 0)
         puts("");
     free(label);
+    return n > 0;
 }
 
 static void print_table(const struct figures *f)
 {
-    int rows = 0;
+    int rows = 0, p = 0;
     double *x = sp_calloc((size_t)f->repeats, sizeof *x);
     printf("%-33s %-4s %3s  %-22s  %-22s  %-22s", "point", "", "n", "samples/s (95 %)", "speedup", "test accuracy, %");
     puts(f->sweep->points->partner != NULL ? "  over the reference      accuracy against it, %" : "");
-    for (int p = 0; p < f->sweep->points->point_count && rows < TABLE_ROWS; p++)
-        for (int engine = 0; engine < ENGINES; engine++, rows++)
-            print_row(f, p, engine, x);
-    if (rows >= TABLE_ROWS)
+    for (; p < f->sweep->points->point_count && rows < TABLE_ROWS; p++)
+        for (int engine = 0; engine < ENGINES; engine++)
+            rows += print_row(f, p, engine, x);
+    if (p < f->sweep->points->point_count)
         printf("... all of it in %s/summary.csv\n", f->sweep->folder);
     printf("%d runs ok", f->ok);
     if (f->diverged > 0)
