@@ -65,6 +65,7 @@ all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a) $(if $(CUDA_READY),
 CUDA_HOST := $(call objects,$(filter-out exec/cuda/find.c,$(wildcard exec/cuda/*.c)))
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -rdynamic -o $@ $^ $(LIBS)
+	$(if $(CUDA_READY),,$(Q)rm -f $B/stalepipe-cuda.so)
 $B/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.o
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart -lstdc++
 

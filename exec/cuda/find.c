@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 static char why[PATH_MAX + 256] =
-    "this program was built without CUDA; build it where nvcc, cuBLAS and cuDNN are installed";
+    "this program was built without CUDA; build it where nvcc, cuBLAS and cuDNN are installed (no stalepipe-cuda.so is "
+    "beside the program)";
 
 static sp_status create(const struct exec_backend_config *config, void **context, struct sp_error *err)
 {

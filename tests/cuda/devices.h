@@ -19,9 +19,8 @@ void devices_set(int count);
 void devices_delay(uint64_t seed, int microseconds);
 void devices_reach(bool they_do);
 
-/* Virtual: bytes of device memory taken now (device -1: host memory), and allocations ever made anywhere. */
+/* Virtual: bytes of device memory taken now (device -1: host memory). */
 size_t devices_bytes(int device);
-int64_t devices_allocations(void);
 
 /* Virtual: calls so far that make something that lasts: memory, streams, events, handles. */
 int64_t devices_objects(void);

@@ -35,11 +35,6 @@ size_t devices_bytes(int device)
     return 0;
 }
 
-int64_t devices_allocations(void)
-{
-    return 0;
-}
-
 int64_t devices_objects(void)
 {
     return 0;

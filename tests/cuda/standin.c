@@ -23,14 +23,6 @@ size_t devices_bytes(int device)
     return cudasim_memory(device).live;
 }
 
-int64_t devices_allocations(void)
-{
-    int64_t count = 0;
-    for (int d = -1; d < 3; d++)
-        count += cudasim_memory(d).allocations;
-    return count;
-}
-
 int64_t devices_objects(void)
 {
     static const char *const makers[] = {"cudaMalloc", "cudaHostAlloc", "cudaStreamCreateWithFlags",
