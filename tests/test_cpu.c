@@ -108,6 +108,9 @@ static void choices_are_remembered(void **state)
     char *first = choices_with(&config, network);
     if (first[0] == '\0') {
         print_message("this library has no Winograd here\n");
+        unlink(path);
+        free(first);
+        sp_network_destroy(&network);
         skip();
     }
     char *again = choices_with(&config, network);
