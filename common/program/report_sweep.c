@@ -140,12 +140,14 @@ static bool is_shown_otherwise(const char *key)
     return false;
 }
 
-/* Whether points of the same schedule have other weights: most schedules come with one policy. */
-static bool weights_vary(const struct sweep *sweep, const struct sweep_point *point)
+/* Whether points that are equal in one column differ in another: most schedules come with one policy of weights, and
+ * what is zipped with the network is told by its name. */
+static bool varies_within(const struct sweep *sweep, const struct sweep_point *point, const char *equal,
+                          const char *other)
 {
     for (int p = 0; p < sweep->count; p++)
-        if (strcmp(sweep_text(sweep, &sweep->points[p], "schedule"), sweep_text(sweep, point, "schedule")) == 0 &&
-            strcmp(sweep_text(sweep, &sweep->points[p], "weights"), sweep_text(sweep, point, "weights")) != 0)
+        if (strcmp(sweep_text(sweep, &sweep->points[p], equal), sweep_text(sweep, point, equal)) == 0 &&
+            strcmp(sweep_text(sweep, &sweep->points[p], other), sweep_text(sweep, point, other)) != 0)
             return true;
     return false;
 }
@@ -156,7 +158,7 @@ static void name_point(const struct sweep *sweep, struct sweep_point *point)
     const struct sp_table *results = &sweep->results;
     point->panel = sp_strdup(sweep_text(sweep, point, "network"));
     for (int c = sp_table_column(results, "reason") + 1; c > 0 && c < results->columns; c++) {
-        if (is_shown_otherwise(results->names[c]) || !varies(sweep, results->names[c]))
+        if (is_shown_otherwise(results->names[c]) || !varies_within(sweep, point, "network", results->names[c]))
             continue;
         const char *dot = strrchr(results->names[c], '.');
         char *more =
@@ -165,7 +167,7 @@ static void name_point(const struct sweep *sweep, struct sweep_point *point)
         free(more);
     }
     point->series = sp_strdup(sweep_text(sweep, point, "schedule"));
-    if (weights_vary(sweep, point))
+    if (varies_within(sweep, point, "schedule", "weights"))
         point->series = join(point->series, sweep_text(sweep, point, "weights"));
     if (varies(sweep, "microbatches") && sweep_number(sweep, point, "microbatches") > 1) {
         char *more = sp_format("M=%s", sweep_text(sweep, point, "microbatches"));
