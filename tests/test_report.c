@@ -287,11 +287,12 @@ static void a_damaged_run_is_told(void **state)
     "id,point,repeat,engine,status,label,network,data,schedule,weights,cuts,stages,devices,batch,microbatches,seed,"   \
     "minibatches,first_phase_fraction,stale_weight_fraction,staleness,peak_device_bytes,weights_bytes,"                \
     "optimizer_bytes,gradients_bytes,versions_bytes,activations_bytes,boundary_bytes,scratch_bytes,folder,reason,"     \
-    "pipeline.schedule,pipeline.cuts\n"
+    "pipeline.schedule,pipeline.cuts"
 #define KINDS "900,100,100,100,0,400,200,100"
 
 /* Three points: the reference, one of three stages simulated and run, and one that is only simulated. And a failure. */
 static const char results[] = RESULTS
+    "\n"
     "a,0,0,real,ok,\"sequential [1, 2]\",lenet5,mnist,sequential,latest,1 2,3,1,64,1,1,10,1,0,0 0 0," KINDS
     ",runs/a,,sequential,\"[1, 2]\"\n"
     "b,1,0,real,ok,\"stale [1, 2]\",lenet5,mnist,stale,latest,1 2,3,3,64,1,1,10,1,0.042,4 2 0," KINDS
@@ -343,6 +344,31 @@ static void expect_table(const char *name, const char *rows)
     if (strcmp(from, rows) != 0)
         fail_msg("%s, expected:\n%sgot:\n%s", path, rows, from);
     free(path);
+    free(text);
+}
+
+/* Rates go with networks, two momenta come for one of them: only that network's panels are told apart, by momentum. */
+static void what_goes_with_the_network_is_not_in_a_panels_name(void **state)
+{
+    (void)state;
+    static const char rows[] = RESULTS
+        ",train.lr,train.momentum\n"
+        "a,0,0,sim,ok,a,lenet5,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/a,,stale,[1],0.1,0.5\n"
+        "b,1,0,sim,ok,b,lenet5,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/b,,stale,[1],0.1,0.9\n"
+        "c,2,0,sim,ok,c,resnet20,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/c,,stale,[1],0.2,0.5\n";
+    static const char means[] = "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
+                                "0,,sim,speedup,,1,1.1,,,,\n1,,sim,speedup,,1,1.2,,,,\n2,,sim,speedup,,1,1.3,,,,\n";
+    char *made = sp_format("%s/zipped", folder);
+    struct sp_error err = {0};
+    assert_int_equal(sp_folder_make(made, &err), SP_OK);
+    free(made);
+    free(write_file("zipped/results.csv", rows));
+    free(write_file("zipped/summary.csv", means));
+    free(report_on("zipped"));
+    char *text = read_file("zipped/figures/speedup.csv");
+    assert_string_equal(strchr(text, '\n') + 1, "lenet5 momentum 0.5,stale,2,2,1.1,,,,,\n"
+                                                "lenet5 momentum 0.9,stale,2,2,1.2,,,,,\n"
+                                                "resnet20,stale,2,2,1.3,,,,,\n");
     free(text);
 }
 
@@ -431,6 +457,7 @@ int main(void)
         cmocka_unit_test(the_page_of_a_run_needs_nothing_else),
         cmocka_unit_test(a_damaged_run_is_told),
         cmocka_unit_test(the_page_of_a_sweep_says_what_its_files_say),
+        cmocka_unit_test(what_goes_with_the_network_is_not_in_a_panels_name),
         cmocka_unit_test(sweeps_below_a_folder_share_a_page),
         cmocka_unit_test(what_is_no_report_is_told),
     };
