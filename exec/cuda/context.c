@@ -287,8 +287,10 @@ bool exec_cuda_reaches(const void *self, int from, int to)
     int a = context->devices[from].gpu, b = context->devices[to].gpu, there = 0, back = 0;
     if (a == b)
         return true;
-    return cudaDeviceCanAccessPeer(&there, a, b) == cudaSuccess && there != 0 &&
-           cudaDeviceCanAccessPeer(&back, b, a) == cudaSuccess && back != 0;
+    if (cudaDeviceCanAccessPeer(&there, a, b) == cudaSuccess && cudaDeviceCanAccessPeer(&back, b, a) == cudaSuccess)
+        return there != 0 && back != 0;
+    (void)cudaGetLastError(); /* else the next call would report it */
+    return false;
 }
 
 sp_status exec_cuda_enqueue_copy(struct exec_cuda_context *context, void *to, const void *from, size_t bytes,
