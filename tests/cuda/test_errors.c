@@ -79,7 +79,7 @@ static void a_failing_device_names_its_instruction(void **state)
         assert_int_equal(try_run(&two_devices, &err), SP_E_BACKEND);
         assert_true(cudasim_failed());
         cudasim_clear_failures();
-        expect_words(&err, "cuda: cuda");
+        expect_words(&err, "cuda: cu"); /* of whichever library was called next: the device stays broken */
         expect_words(&err, "while doing ");
         expect_words(&err, " of stage ");
         expect_words(&err, "on device ");
@@ -120,6 +120,28 @@ static void without_devices_it_says_what_is_missing(void **state)
     }
 }
 
+static void chips_that_do_not_fit_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        int capabilities[2];
+        const char *words;
+    } cases[] = {{{70, 70}, "cuda: GPU 0, stand-in 0, has compute capability 7.0; 7.5 or newer is needed"},
+                 {{90, 61}, "cuda: GPU 1, stand-in 1, has compute capability 6.1; 7.5 or newer is needed"},
+                 {{75, 90}, "cuda: GPU 0 is a stand-in 0 and GPU 1 a stand-in 1; a run needs GPUs of one kind"}};
+    for (int c = 0; c < 3; c++) {
+        struct sp_error err = {0};
+        devices_set(2);
+        for (int device = 0; device < 2; device++)
+            cudasim_set_capability(device, cases[c].capabilities[device]);
+        assert_int_equal(try_run(&two_devices, &err), SP_E_UNSUPPORTED);
+        expect_words(&err, cases[c].words);
+        sp_error_fini(&err);
+        assert_int_equal(devices_leaks(), 0);
+    }
+    devices_set(2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +149,7 @@ int main(void)
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
         cmocka_unit_test(without_devices_it_says_what_is_missing),
+        cmocka_unit_test(chips_that_do_not_fit_are_named),
     };
     return cmocka_run_group_tests_name("cuda errors", tests, NULL, NULL);
 }

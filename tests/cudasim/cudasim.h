@@ -28,6 +28,9 @@ extern "C" {
 /* Number of devices (at most 16) and memory of each. Only while nothing lives on any device. */
 void cudasim_set_devices(int count, size_t bytes_each);
 
+/* A device's compute capability, 86 for 8.6, until devices are set again. */
+void cudasim_set_capability(int device, int capability);
+
 /* Whether the devices can reach each other's memory. */
 void cudasim_set_peer(int possible);
 

@@ -33,6 +33,7 @@ static void set_devices(int count, size_t bytes_each)
     for (int device = 0; device < CUDASIM_DEVICES_MAX; device++) {
         memset(cudasim_device(device)->peers, 0, sizeof cudasim_device(device)->peers);
         cudasim_device(device)->total = bytes_each;
+        cudasim_device(device)->capability = 86;
     }
 }
 
@@ -65,6 +66,12 @@ void cudasim_set_devices(int count, size_t bytes_each)
     set_devices(count, bytes_each);
     cudasim_unlock();
     cudasim_current_device = 0;
+}
+
+void cudasim_set_capability(int device, int capability)
+{
+    cudasim_setup();
+    cudasim_device(device)->capability = capability;
 }
 
 void cudasim_set_peer(int possible)
@@ -125,8 +132,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     memset(properties, 0, sizeof *properties);
     snprintf(properties->name, sizeof properties->name, "stand-in %d", device);
     properties->totalGlobalMem = cudasim_device(device)->total;
-    properties->major = 8;
-    properties->minor = 6;
+    properties->major = cudasim_device(device)->capability / 10;
+    properties->minor = cudasim_device(device)->capability % 10;
     properties->warpSize = 32;
     properties->multiProcessorCount = 4;
     properties->maxThreadsPerBlock = 1024;
@@ -151,10 +158,10 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
         return cudasim_end(cudaErrorInvalidDevice);
     switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor:
-        *value = 8;
+        *value = cudasim_device(device)->capability / 10;
         break;
     case cudaDevAttrComputeCapabilityMinor:
-        *value = 6;
+        *value = cudasim_device(device)->capability % 10;
         break;
     case cudaDevAttrMultiProcessorCount:
         *value = 4;

@@ -68,6 +68,7 @@ struct cudasim_device {
     struct cudasim_bytes bytes;
     cudaError_t broken; /* every call on it returns this */
     bool peers[CUDASIM_DEVICES_MAX];
+    int capability; /* 86: compute capability 8.6 */
 };
 /* -1 is the host (pinned memory). */
 struct cudasim_device *cudasim_device(int device);
