@@ -4,6 +4,7 @@
  * Instructions are executed in the order of virtual time, so a bus that serves first come first served can be booked
  * when the message is posted: its arrival is known at once, and the only events are devices that go on. Where devices
  * slow each other (contention.h) or messages share links fairly (flows.h), events that are booked already are moved.
+ * Where devices share nothing at all, each goes on at a time of its own (ahead.h).
  */
 #include "sim/simulate.h"
 
@@ -62,15 +63,35 @@ void sim_sum_lanes(struct sim *sim)
     }
 }
 
-/* The device goes on at `at`. */
+static void note_rest(struct sim *sim, int64_t from, int64_t to)
+{
+    sim->totals.events += to > from;
+    if (to > sim->end)
+        sim->end = to;
+}
+
+/* The device that is being asked goes on at `at`. */
 static enum sp_progress rest_until(struct sim *sim, int device, int64_t at)
 {
-    if (at > sim->end)
-        sim->end = at;
+    note_rest(sim, sim->now, at);
+    if (sim->ahead != NULL) {
+        sim->now = at;
+        return sim_ahead_stays(sim->ahead, device, at) ? SP_DONE : SP_PENDING;
+    }
     if (at <= sim->now)
         return SP_DONE;
     sim_queue_push(&sim->queue, at, device);
     return SP_PENDING;
+}
+
+/* A device that has rested since `since` goes on at `at`: through the queue, even at this very moment. */
+static void wake(struct sim *sim, int device, int64_t since, int64_t at)
+{
+    note_rest(sim, since, at);
+    if (sim->ahead != NULL)
+        sim_ahead_wake(sim->ahead, device, at);
+    else
+        sim_queue_push(&sim->queue, at > sim->now ? at : sim->now, device);
 }
 
 static const enum sp_span_kind span_of[SIM_WORK_COUNT] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE,
@@ -91,6 +112,14 @@ static int64_t first_touch(const struct sim *sim, const struct sp_instr *instr)
     return start->slot + (q == 0 ? start->first : 0);
 }
 
+/* Stage 0 is updated: here steady.c looks for states that come again. */
+static void note_update(struct sim *sim, const struct sp_instr *instr)
+{
+    sim->updated = instr->minibatch;
+    if (sim->ahead != NULL && sim->jumps)
+        sim_ahead_end_turn(sim->ahead);
+}
+
 static enum sp_progress compute(struct sim *sim, int device, const struct sp_instr *instr)
 {
     enum sim_work work = SIM_WORK_UPDATE;
@@ -99,13 +128,14 @@ static enum sp_progress compute(struct sim *sim, int device, const struct sp_ins
     else if (instr->kind == SP_INSTR_BACKWARD)
         work = SIM_WORK_BACKWARD;
     else if (instr->stage == 0)
-        sim->updated = instr->minibatch;
+        note_update(sim, instr);
     int64_t row = ((int64_t)instr->phase * sim->plan->stage_count + instr->stage) * SIM_WORK_COUNT + work;
     int64_t ticks = sim->work[row] + (sim->starts_slowly && work == SIM_WORK_FORWARD ? first_touch(sim, instr) : 0);
     if (sim->noise != NULL)
         ticks = scaled(ticks, sim_noise_work(sim->noise, row, instr));
     if (sim->crowd != NULL && ticks > 0 && sim_crowd_has(sim->crowd, device)) {
         sim_crowd_begin(sim->crowd, &sim->queue, device, row, ticks, instr, sim->now);
+        sim->totals.events++;
         return SP_PENDING;
     }
     add_span(sim, device, span_of[work], instr, sim->now, sim->now + ticks);
@@ -145,24 +175,26 @@ static struct sim_noise_message noise_of(const struct sim *sim, const struct sp_
     return sim->noise != NULL ? sim_noise_message(sim->noise, instr) : (struct sim_noise_message){1, 1, 1};
 }
 
-/* Takes the next message of a channel; the device rests until it is here. */
-static enum sp_progress take(struct sim *sim, int device, const struct sp_instr *instr, int64_t since)
+/* Takes the next message of a channel; when the device goes on. */
+static int64_t take(struct sim *sim, int device, const struct sp_instr *instr, int64_t since)
 {
     struct sim_channel *state = &sim->channels[instr->channel];
     int64_t arrival = state->arrivals[state->taken++ & (state->capacity - 1)];
     int64_t from = arrival > since ? arrival : since;
     if (from > since)
         add_wait(sim, device, (enum sp_payload)state->payload, instr, since, from);
-    return rest_until(sim, device, from + scaled(message_of(sim, instr)->handling, noise_of(sim, instr).take));
+    return from + scaled(message_of(sim, instr)->handling, noise_of(sim, instr).take);
 }
 
 static enum sp_progress receive(struct sim *sim, int device, const struct sp_instr *instr)
 {
     struct sim_channel *state = &sim->channels[instr->channel];
     if (state->taken < state->posted)
-        return take(sim, device, instr, sim->now);
+        return rest_until(sim, device, take(sim, device, instr, sim->now));
     state->awaited = true;
     state->awaited_since = sim->now;
+    if (sim->ahead != NULL)
+        sim_ahead_rest(sim->ahead, device, sim->now);
     state->awaited_by = *instr;
     return SP_PENDING;
 }
@@ -179,9 +211,7 @@ static void announce(struct sim *sim, int channel, int64_t arrival)
     if (!state->awaited)
         return;
     state->awaited = false;
-    /* A receiver must go on through the queue, even at this very moment. */
-    if (take(sim, to, &state->awaited_by, state->awaited_since) == SP_DONE)
-        sim_queue_push(&sim->queue, sim->now, to);
+    wake(sim, to, state->awaited_since, take(sim, to, &state->awaited_by, state->awaited_since));
 }
 
 static enum sp_progress post(struct sim *sim, int device, const struct sp_instr *instr)
@@ -224,6 +254,8 @@ static sp_status sim_execute(void *self, int device, const struct sp_instr *inst
     struct sim *sim = self;
     (void)err;
     sim->totals.instructions++;
+    if (sim->ahead != NULL && sim->ahead->device != device)
+        sim->now = sim_ahead_begin(sim->ahead, device);
     switch (instr->kind) {
     case SP_INSTR_SEND:
         *progress = post(sim, device, instr);
@@ -237,18 +269,31 @@ static sp_status sim_execute(void *self, int device, const struct sp_instr *inst
     return SP_OK;
 }
 
+/* Clocks start again when all that could go on has come too far. */
+static int next_ahead(struct sim *sim)
+{
+    int device = sim_ahead_next(sim->ahead);
+    if (device < 0 && sim->ahead->count > 0) {
+        sim_rebase(sim, sim_ahead_least(sim->ahead));
+        device = sim_ahead_next(sim->ahead);
+    }
+    return device;
+}
+
 static int sim_next(void *self)
 {
     struct sim *sim = self;
     struct sim_event event;
+    if (sim->ahead != NULL)
+        return next_ahead(sim);
     for (;;) {
         sim_settle(sim);
         if (!sim_queue_pop(&sim->queue, &event))
             return -1;
         sim->now = event.at;
-        sim->totals.events++;
         if (event.id < sim->plan->device_count)
             break;
+        sim->totals.events++;
         pass_on(sim, event.id - sim->plan->device_count);
     }
     const struct sim_load *load = sim->crowd != NULL ? sim_crowd_end(sim->crowd, event.id) : NULL;
@@ -260,7 +305,7 @@ static int sim_next(void *self)
 static int sim_soon(const void *self)
 {
     const struct sim *sim = self;
-    int id = sim_queue_soon(&sim->queue);
+    int id = sim->ahead != NULL ? sim_ahead_soon(sim->ahead) : sim_queue_soon(&sim->queue);
     if (id < 0 || id >= sim->plan->device_count)
         return -1;
     __builtin_prefetch(&sim->lanes[id], 1);
@@ -369,6 +414,7 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
     sim.jumps = !config->whole && !config->noisy;
     sim.crowd = sim_crowd_create(plan, cost);
     sim.flows = sim_flows_create(plan, cost, plan->device_count);
+    sim.ahead = sim.crowd == NULL && sim.flows == NULL ? sim_ahead_create(plan, cost) : NULL;
     make_channels(&sim);
     sim.bus_free = sp_calloc((size_t)cost->bus_count + 1, sizeof *sim.bus_free);
     status = sp_trace_create(plan->device_count, number_links(&sim), config->spans_per_lane, &sim.trace, err);
@@ -406,6 +452,7 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
     free(sim.lane_totals);
     sim_crowd_destroy(&sim.crowd);
     sim_flows_destroy(&sim.flows);
+    sim_ahead_destroy(&sim.ahead);
     sim_snapshot_destroy(&sim.snapshot);
     sim_queue_fini(&sim.queue);
     return status;

@@ -1,9 +1,9 @@
 /*
  * simulate.h - runs a plan on a virtual clock.
  *
- * Discrete events in order of (time, insertion number): repeatable to the last bit, with noise too. Devices do one
- * instruction at a time, and slow each other where the cost says so; messages travel beside them on links, which may
- * share a bus, one after the other, or be shared fairly.
+ * Discrete events in order of (time, insertion number), or, where devices share nothing, each device at a time of its
+ * own: repeatable to the last bit, with noise too. Devices do one instruction at a time, and slow each other where the
+ * cost says so; messages travel beside them on links, which may share a bus, one after the other, or be shared fairly.
  */
 #ifndef SIM_SIMULATE_H
 #define SIM_SIMULATE_H
@@ -23,7 +23,7 @@ struct sim_config {
 
 struct sim_result {
     double time_s;  /* when the last instruction ends */
-    int64_t events; /* handled */
+    int64_t events; /* times that a device rested, and messages that set off or were transferred over fair links */
     int64_t instructions;
     int64_t jumped; /* minibatches that were not simulated one by one; events and instructions count them */
     struct sp_trace *trace;

@@ -7,6 +7,7 @@
 
 #include "common/engine.h"
 #include "common/trace.h"
+#include "sim/ahead.h"
 #include "sim/clock.h"
 #include "sim/contention.h"
 #include "sim/cost.h"
@@ -60,8 +61,9 @@ struct sim_snapshot;
 
 struct sim {
     const struct sp_plan *plan;
+    struct sim_ahead *ahead; /* NULL: devices go on in order of time, by the queue */
     struct sim_queue queue;
-    int64_t now, end;                   /* ticks since `totals.time` */
+    int64_t now, end;                   /* ticks since `totals.time`; now: of the device that is being asked */
     int64_t *work;                      /* [sim_cost_row]: ticks */
     struct sim_start_ticks *starts;     /* [stage] */
     bool starts_slowly;                 /* some are not zero */
@@ -94,6 +96,9 @@ static inline void sim_settle(struct sim *sim)
     if (sim->flows != NULL)
         sim_flows_settle(sim->flows, &sim->queue, sim->now);
 }
+
+/* Takes `by` from all times and adds it to the clock's zero. Only what is less than 2^62 ticks ago stays exact. */
+void sim_rebase(struct sim *sim, int64_t by);
 
 /* When stage 0 was updated: compares with the state some minibatches ago, and jumps when it is the same (steady.c). */
 void sim_between(void *self, struct sp_cursor *const *cursors);

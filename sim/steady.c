@@ -7,6 +7,9 @@
  * follow. If p minibatches later it is the same, all goes on as it did, as long as the schedules keep their order: so n
  * minibatches, a multiple of p, are skipped by moving the cursors and adding what p minibatches added n / p times. The
  * clock itself need not move. Nothing is approximated.
+ *
+ * Where each device has a time of its own (ahead.h), these times and who is ready belong to the state, and `now` is
+ * that of stage 0's device, which has just been updated.
  */
 #include "common/alloc.h"
 #include "sim/state.h"
@@ -36,6 +39,17 @@ void sim_snapshot_destroy(struct sim_snapshot **snapshot)
     *snapshot = NULL;
 }
 
+/* Who is ready, in order, and each device's time. */
+static void put_ahead(const struct sim *sim, int64_t **state, int *count)
+{
+    const struct sim_ahead *ahead = sim->ahead;
+    sp_append(state, count, ahead->count);
+    for (int r = 0; r < ahead->count; r++)
+        sp_append(state, count, ahead->ready[(ahead->first + r) % ahead->device_count]);
+    for (int d = 0; d < ahead->device_count; d++)
+        sp_append(state, count, ahead->clocks[d] - sim->now);
+}
+
 static void put_queue(const struct sim *sim, int64_t **state, int *count)
 {
     int event_count;
@@ -48,10 +62,20 @@ static void put_queue(const struct sim *sim, int64_t **state, int *count)
     free(events);
 }
 
-/* Times that are over make no difference: they count as now. */
-static int64_t time_left(int64_t now, int64_t at)
+/* Times that are over make no difference: they count as the present of the device that they matter to. */
+static int64_t time_left(const struct sim *sim, int device, int64_t at)
 {
+    int64_t now = sim->ahead != NULL ? sim->ahead->clocks[device] : sim->now;
     return at > now ? at - now : 0;
+}
+
+/* Buses whose sender is always the same have its time (ahead.h). */
+static void put_buses(const struct sim *sim, int64_t **state, int *count)
+{
+    for (int b = 0; b < sim->bus_count; b++) {
+        int device = sim->ahead != NULL ? sim->ahead->bus_sender[b] : 0;
+        sp_append(state, count, device >= 0 ? time_left(sim, device, sim->bus_free[b]) : 0);
+    }
 }
 
 static void put_channels(const struct sim *sim, int64_t since, int64_t **state, int *count)
@@ -60,14 +84,12 @@ static void put_channels(const struct sim *sim, int64_t since, int64_t **state, 
         const struct sim_channel *channel = &sim->channels[c];
         sp_append(state, count, channel->posted - channel->taken);
         for (int64_t k = channel->taken; k < channel->posted; k++)
-            sp_append(state, count, time_left(sim->now, channel->arrivals[k & (channel->capacity - 1)]));
-        sp_append(state, count, time_left(sim->now, channel->last_arrival));
+            sp_append(state, count, time_left(sim, channel->to_device, channel->arrivals[k & (channel->capacity - 1)]));
+        sp_append(state, count, time_left(sim, sim->plan->channels[c].from_device, channel->last_arrival));
         sp_append(state, count, channel->awaited ? sim->now - channel->awaited_since : -1);
         if (channel->awaited)
             sp_instr_state(&channel->awaited_by, since, state, count);
     }
-    for (int b = 0; b < sim->bus_count; b++)
-        sp_append(state, count, time_left(sim->now, sim->bus_free[b]));
 }
 
 static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *cursors, int64_t since, int *count)
@@ -76,8 +98,12 @@ static int64_t *write_state(const struct sim *sim, struct sp_cursor *const *curs
     *count = 0;
     for (int d = 0; d < sim->plan->device_count; d++)
         sp_cursor_state(cursors[d], since, &state, count);
-    put_queue(sim, &state, count);
+    if (sim->ahead != NULL)
+        put_ahead(sim, &state, count);
+    else
+        put_queue(sim, &state, count);
     put_channels(sim, since, &state, count);
+    put_buses(sim, &state, count);
     if (sim->crowd != NULL)
         sim_crowd_state(sim->crowd, sim->now, since, &state, count);
     if (sim->flows != NULL)
@@ -169,28 +195,35 @@ static void compare(struct sim *sim, struct sp_cursor *const *cursors, int64_t m
         jump(sim, cursors, period, most);
 }
 
-/* Times are kept small: long before 2^63 ticks the clock starts again. Those that are over become now, so that what is
- * never used again, whose time nobody sets, does not fall below -2^63. */
-static void rebase(struct sim *sim)
+/* Long ago is long ago: what nobody looks at any more does not fall below -2^63. */
+static int64_t earlier(int64_t at, int64_t by)
 {
-    int64_t by = sim->now;
+    return at - by > -SIM_FAR ? at - by : -SIM_FAR;
+}
+
+void sim_rebase(struct sim *sim, int64_t by)
+{
     sim_sum_lanes(sim);
     sim->totals.time += by;
     sim->now -= by;
     sim->end -= by;
+    if (sim->ahead != NULL)
+        for (int d = 0; d < sim->ahead->device_count; d++)
+            sim->ahead->clocks[d] = earlier(sim->ahead->clocks[d], by);
     sim_queue_shift(&sim->queue, -by);
     if (sim->crowd != NULL)
         sim_crowd_shift(sim->crowd, -by, 0);
     if (sim->flows != NULL)
         sim_flows_shift(sim->flows, -by, 0);
     for (int b = 0; b < sim->bus_count; b++)
-        sim->bus_free[b] = time_left(by, sim->bus_free[b]);
+        sim->bus_free[b] = earlier(sim->bus_free[b], by);
     for (int c = 0; c < sim->plan->channel_count; c++) {
         struct sim_channel *channel = &sim->channels[c];
         for (int64_t k = channel->taken; k < channel->posted; k++)
-            channel->arrivals[k & (channel->capacity - 1)] -= by;
-        channel->last_arrival = time_left(by, channel->last_arrival);
-        channel->awaited_since = channel->awaited ? channel->awaited_since - by : 0;
+            channel->arrivals[k & (channel->capacity - 1)] =
+                earlier(channel->arrivals[k & (channel->capacity - 1)], by);
+        channel->last_arrival = earlier(channel->last_arrival, by);
+        channel->awaited_since = earlier(channel->awaited_since, by);
     }
 }
 
@@ -198,8 +231,8 @@ void sim_between(void *self, struct sp_cursor *const *cursors)
 {
     struct sim *sim = self;
     sim_settle(sim);
-    if (sim->now > INT64_MAX / 4)
-        rebase(sim);
+    if (sim->ahead == NULL && sim->now > SIM_FAR / 2)
+        sim_rebase(sim, sim->now);
     if (sim->updated < 0)
         return;
     int64_t minibatch = sim->updated + 1; /* updates of stage 0 so far */

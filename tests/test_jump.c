@@ -3,6 +3,7 @@
  */
 #include "common/alloc.h"
 #include "common/schedule.h"
+#include "sim/ahead.h"
 #include "sim/simulate.h"
 
 #include <setjmp.h>
@@ -200,6 +201,58 @@ static void jumped_runs_equal_whole_ones(void **state)
     assert_true(shared_jumps > shared_runs / 2);
 }
 
+/* Nothing is shared: a bus carries one device's messages. */
+static struct sim_cost *private_cost(const struct sp_plan *plan)
+{
+    struct sim_cost *cost = sim_cost_alloc(plan);
+    for (int s = 0; s < plan->stage_count * plan->phase_count; s++)
+        cost->stages[s] = (struct sim_stage_cost){seconds(), seconds(), seconds() / 10, 0};
+    cost->bus_count = plan->device_count;
+    cost->bus_names = sp_calloc((size_t)plan->device_count, sizeof *cost->bus_names);
+    cost->handoff_s = below(2) * 0.001;
+    for (int c = 0; c < plan->channel_count; c++)
+        cost->channels[c] = (struct sim_channel_cost){.latency_s = below(2) * 0.03,
+                                                      .busy_s = below(2) * seconds() / 5,
+                                                      .device_s = below(4) == 0 ? seconds() / 7 : 0,
+                                                      .bus = below(2) ? plan->channels[c].from_device : -1};
+    sim_cost_add_noise(cost);
+    for (int64_t r = 0; r < (int64_t)plan->phase_count * plan->stage_count * SIM_WORK_COUNT; r++)
+        cost->noise.work[r] = 0.2;
+    cost->noise.message = cost->noise.handoff = 0.1;
+    return cost;
+}
+
+/*
+ * Devices that share nothing go on at times of their own; those of a machine with room for all slow nobody, but are
+ * simulated in the order of time. Both agree in every number.
+ */
+static void order_of_time_makes_no_difference_where_nothing_is_shared(void **state)
+{
+    (void)state;
+    int jumps = 0;
+    make_network();
+    for (int n = 0; n < 300; n++) {
+        struct sp_plan *plan = random_plan();
+        struct sim_cost *cost = private_cost(plan);
+        struct sim_ahead *ahead = sim_ahead_create(plan, cost);
+        struct sim_config config = {.spans_per_lane = below(3) * 20, .whole = below(2), .noisy = below(2)};
+        struct sim_result alone, ordered;
+        struct sp_error err = {0};
+        assert_non_null(ahead);
+        assert_int_equal(sim_run(plan, cost, &config, &alone, &err), SP_OK);
+        cost->contention.capacity = plan->device_count;
+        assert_int_equal(sim_run(plan, cost, &config, &ordered, &err), SP_OK);
+        assert_same(&ordered, &alone);
+        jumps += alone.jumped > 0 && ordered.jumped > 0;
+        sim_result_fini(&alone);
+        sim_result_fini(&ordered);
+        sim_ahead_destroy(&ahead);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+    }
+    assert_true(jumps > 20);
+}
+
 /* One stage, so N minibatches take N times F + B + U: to the tick for 10^12 of them. */
 static void a_million_million_minibatches_take_their_closed_form(void **state)
 {
@@ -276,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jumped_runs_equal_whole_ones),
+        cmocka_unit_test(order_of_time_makes_no_difference_where_nothing_is_shared),
         cmocka_unit_test(a_million_million_minibatches_take_their_closed_form),
         cmocka_unit_test(a_long_pipeline_goes_at_the_pace_of_its_slowest_stage),
         cmocka_unit_test(steady_parts_repeat_themselves),
