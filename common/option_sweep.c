@@ -83,8 +83,8 @@ void sp_write_published(const struct sp_experiment *experiment, FILE *out)
     for (int k = 0; k < SP_PUBLISHED_COUNT; k++)
         for (int m = 0; m < SP_METRIC_COUNT; m++)
             if (!isnan(experiment->published[k][m])) {
-                fprintf(out, "%s%s%s: %.17g", any ? ", " : "{", sp_metrics[m].name, sp_published_endings[k],
-                        experiment->published[k][m]);
+                fprintf(out, "%s%s%s: ", any ? ", " : "{", sp_metrics[m].name, sp_published_endings[k]);
+                sp_write_real(experiment->published[k][m], out);
                 any = true;
             }
     if (any)

@@ -309,9 +309,13 @@ sp_status sp_read_cost_stages(struct sp_experiment *experiment, const struct sp_
 
 void sp_write_cost_stages(const struct sp_experiment *experiment, FILE *out)
 {
-    for (int i = 0; i < experiment->cost.stage_count; i++)
-        fprintf(out, "%s{forward: %.17g, backward: %.17g}", i > 0 ? ", " : "[", experiment->cost.stages[i].forward_s,
-                experiment->cost.stages[i].backward_s);
+    for (int i = 0; i < experiment->cost.stage_count; i++) {
+        fputs(i > 0 ? ", {forward: " : "[{forward: ", out);
+        sp_write_real(experiment->cost.stages[i].forward_s, out);
+        fputs(", backward: ", out);
+        sp_write_real(experiment->cost.stages[i].backward_s, out);
+        fputc('}', out);
+    }
     if (experiment->cost.stage_count > 0)
         fputc(']', out);
 }
@@ -338,8 +342,10 @@ static sp_status read_reals(const struct sp_yaml *list, const char *path, const 
 static void write_reals(const double *values, int count, FILE *out)
 {
     fputc('[', out);
-    for (int i = 0; i < count; i++)
-        fprintf(out, "%s%.17g", i > 0 ? ", " : "", values[i]);
+    for (int i = 0; i < count; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        sp_write_real(values[i], out);
+    }
     fputc(']', out);
 }
 

@@ -222,7 +222,7 @@ void sp_option_write(const struct sp_option *option, const struct sp_experiment 
         fprintf(out, "%lld", (long long)*(const int64_t *)value);
         break;
     case SP_OPTION_DOUBLE:
-        fprintf(out, "%.17g", *(const double *)value);
+        sp_write_real(*(const double *)value, out);
         break;
     case SP_OPTION_BOOL:
         fputs(*(const bool *)value ? "true" : "false", out);

@@ -45,6 +45,9 @@ void sp_yaml_write(const struct sp_yaml *value, FILE *out);
 /* A text as a YAML scalar that reads back to the same. */
 void sp_write_text(const char *text, FILE *out);
 
+/* A number in as few digits as read back to the same. */
+void sp_write_real(double value, FILE *out);
+
 /* Whether two values mean the same: scalars by text, or as numbers; maps in any order. */
 bool sp_yaml_same(const struct sp_yaml *a, const struct sp_yaml *b);
 

@@ -3,7 +3,18 @@
  */
 #include "common/yaml.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+void sp_write_real(double value, FILE *out)
+{
+    char text[32];
+    int digits = 15;
+    do
+        snprintf(text, sizeof text, "%.*g", digits, value);
+    while (strtod(text, NULL) != value && ++digits <= 17);
+    fputs(text, out);
+}
 
 void sp_write_text(const char *text, FILE *out)
 {

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -127,6 +128,26 @@ static void files_appear_whole_or_not_at_all(void **state)
     free(inner);
 }
 
+/* 0.1 + 0.2 is the double after 0.3: it needs all its 17 digits. */
+static void numbers_are_as_short_as_they_can_be(void **state)
+{
+    (void)state;
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {
+        {0.03, "0.03"},        {1e-4, "0.0001"}, {0.1 + 0.2, "0.30000000000000004"}, {1.0 / 3, "0.3333333333333333"},
+        {2.5e300, "2.5e+300"}, {0, "0"},         {5e-324, "4.94065645841247e-324"}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        char text[64] = "";
+        FILE *out = fmemopen(text, sizeof text, "w");
+        sp_write_real(cases[c].value, out);
+        fclose(out);
+        assert_string_equal(text, cases[c].text);
+        assert_true(strtod(text, NULL) == cases[c].value);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +155,7 @@ int main(void)
         cmocka_unit_test(wrong_yaml_is_refused_with_its_position),
         cmocka_unit_test(fields_are_read_and_all_mistakes_told),
         cmocka_unit_test(files_appear_whole_or_not_at_all),
+        cmocka_unit_test(numbers_are_as_short_as_they_can_be),
     };
     return cmocka_run_group_tests_name("yaml", tests, NULL, NULL);
 }
