@@ -1,4 +1,7 @@
-#include "exec/cpu/onednn.h"
+/*
+ * oneDNN of version 2 or 3: the library, descriptions of memory, and running a primitive.
+ */
+#include "exec/cpu/onednn_versions.h"
 #include "common/alloc.h"
 
 #include <math.h>
@@ -7,9 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#define VERSION_3 (DNNL_VERSION_MAJOR >= 3)
-
-static const char *word_of(dnnl_status_t status)
+const char *cpu_word_of(dnnl_status_t status)
 {
     switch (status) {
     case dnnl_out_of_memory:
@@ -24,13 +25,6 @@ static const char *word_of(dnnl_status_t status)
         return "failed";
     }
 }
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        dnnl_status_t try_status = (call);                                                                             \
-        if (try_status != dnnl_success)                                                                                \
-            return SP_FAIL(err, SP_E_BACKEND, "oneDNN: %s: %s", #call, word_of(try_status));                           \
-    } while (0)
 
 static sp_status append_relu(dnnl_primitive_attr_t attributes, struct sp_error *err)
 {
@@ -76,8 +70,6 @@ void cpu_library_destroy(struct cpu_library *library)
 }
 
 #if VERSION_3
-
-#define RAW(md) ((md) != NULL ? (md)->raw : NULL)
 
 static void keep(struct cpu_library *library, dnnl_memory_desc_t raw)
 {
@@ -129,8 +121,6 @@ static bool is_empty(const_dnnl_memory_desc_t md)
 #define MEMORY_DESC(md) ((md)->raw)
 
 #else
-
-#define RAW(md) ((md) != NULL ? &(md)->raw : NULL)
 
 static dnnl_status_t make_md(struct cpu_library *library, struct cpu_md *out, const dnnl_dim_t *dims, int count,
                              dnnl_format_tag_t tag)
@@ -230,196 +220,6 @@ const char *cpu_pd_implementation(const_dnnl_primitive_desc_t pd)
     return name;
 }
 
-static dnnl_prop_kind_t kind_of(bool training)
-{
-    return training ? dnnl_forward_training : dnnl_forward_inference;
-}
-
-/* Strides and padding as the library wants them. */
-struct geometry {
-    dnnl_dims_t kernel, strides, dilates, padding;
-};
-
-static struct geometry geometry_of(struct cpu_window w)
-{
-    return (struct geometry){
-        .kernel = {w.kernel_h, w.kernel_w}, .strides = {w.stride, w.stride}, .padding = {w.pad, w.pad}};
-}
-
-#define NORM_FLAGS (dnnl_use_scale | dnnl_use_shift)
-
-static unsigned norm_flags(bool relu)
-{
-    return NORM_FLAGS | (relu ? dnnl_fuse_norm_relu : 0u);
-}
-
-static dnnl_alg_kind_t algorithm_of(struct cpu_window window)
-{
-    return window.algorithm == CPU_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
-}
-
-static const_dnnl_primitive_attr_t attributes_for(const struct cpu_library *library, bool relu)
-{
-    return relu ? library->relu_attributes : library->attributes;
-}
-
-#if VERSION_3
-
-sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
-                                  const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                  struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    TRY(dnnl_convolution_forward_primitive_desc_create(
-        out, library->engine, kind_of(training), algorithm_of(window), RAW(src), RAW(weights), RAW(bias), RAW(dst),
-        g.strides, g.dilates, g.padding, g.padding, attributes_for(library, window.relu)));
-    return SP_OK;
-}
-
-sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                        const struct cpu_md *diff_src, const struct cpu_md *weights,
-                                        const struct cpu_md *diff_dst, struct cpu_window window,
-                                        dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    TRY(dnnl_convolution_backward_data_primitive_desc_create(out, library->engine, algorithm_of(window), RAW(diff_src),
-                                                             RAW(weights), RAW(diff_dst), g.strides, g.dilates,
-                                                             g.padding, g.padding, hint, library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                           const struct cpu_md *src, const struct cpu_md *diff_weights,
-                                           const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
-                                           struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    TRY(dnnl_convolution_backward_weights_primitive_desc_create(
-        out, library->engine, algorithm_of(window), RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst),
-        g.strides, g.dilates, g.padding, g.padding, hint, library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
-                                    const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                    bool relu, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_inner_product_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(src),
-                                                         RAW(weights), RAW(bias), RAW(dst),
-                                                         attributes_for(library, relu)));
-    return SP_OK;
-}
-
-sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                          const struct cpu_md *diff_src, const struct cpu_md *weights,
-                                          const struct cpu_md *diff_dst, dnnl_primitive_desc_t *out,
-                                          struct sp_error *err)
-{
-    TRY(dnnl_inner_product_backward_data_primitive_desc_create(out, library->engine, RAW(diff_src), RAW(weights),
-                                                               RAW(diff_dst), hint, library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                             const struct cpu_md *src, const struct cpu_md *diff_weights,
-                                             const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
-                                             dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_inner_product_backward_weights_primitive_desc_create(
-        out, library->engine, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst), hint, library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_matmul(struct cpu_library *library, const struct cpu_md *a, const struct cpu_md *b,
-                     const struct cpu_md *bias, const struct cpu_md *c, bool relu, dnnl_primitive_desc_t *out,
-                     struct sp_error *err)
-{
-    TRY(dnnl_matmul_primitive_desc_create(out, library->engine, RAW(a), RAW(b), RAW(bias), RAW(c),
-                                          attributes_for(library, relu)));
-    return SP_OK;
-}
-
-sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
-                                 float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    unsigned flags = norm_flags(relu) | (training ? 0u : dnnl_use_global_stats);
-    TRY(dnnl_batch_normalization_forward_primitive_desc_create(out, library->engine, kind_of(training), RAW(data),
-                                                               RAW(data), epsilon, flags, library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool relu,
-                                  const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
-                                  struct sp_error *err)
-{
-    TRY(dnnl_batch_normalization_backward_primitive_desc_create(out, library->engine, dnnl_backward, RAW(data),
-                                                                RAW(data), RAW(data), epsilon, norm_flags(relu), hint,
-                                                                library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_relu_forward(struct cpu_library *library, const struct cpu_md *data, dnnl_primitive_desc_t *out,
-                           struct sp_error *err)
-{
-    TRY(dnnl_eltwise_forward_primitive_desc_create(out, library->engine, dnnl_forward_training,
-                                                   dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), RAW(data), 0, 0,
-                                                   library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_relu_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
-                            dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_eltwise_backward_primitive_desc_create(out, library->engine, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data),
-                                                    RAW(data), RAW(data), 0, 0, hint, library->attributes));
-    return SP_OK;
-}
-
-static dnnl_alg_kind_t pool_kind(bool max)
-{
-    return max ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding;
-}
-
-sp_status cpu_pool_forward(struct cpu_library *library, bool training, bool max, const struct cpu_md *src,
-                           const struct cpu_md *dst, struct cpu_window window, dnnl_primitive_desc_t *out,
-                           struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    TRY(dnnl_pooling_forward_primitive_desc_create(out, library->engine, kind_of(training), pool_kind(max), RAW(src),
-                                                   RAW(dst), g.strides, g.kernel, g.dilates, g.padding, g.padding,
-                                                   library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_pool_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool max,
-                            const struct cpu_md *diff_src, const struct cpu_md *diff_dst, struct cpu_window window,
-                            dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    TRY(dnnl_pooling_backward_primitive_desc_create(out, library->engine, pool_kind(max), RAW(diff_src), RAW(diff_dst),
-                                                    g.strides, g.kernel, g.dilates, g.padding, g.padding, hint,
-                                                    library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_lrn_forward(struct cpu_library *library, bool training, const struct cpu_md *data, struct cpu_lrn lrn,
-                          dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_lrn_forward_primitive_desc_create(out, library->engine, kind_of(training), dnnl_lrn_across_channels,
-                                               RAW(data), RAW(data), lrn.size, lrn.alpha, lrn.beta, lrn.k,
-                                               library->attributes));
-    return SP_OK;
-}
-
-sp_status cpu_lrn_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
-                           struct cpu_lrn lrn, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_lrn_backward_primitive_desc_create(out, library->engine, dnnl_lrn_across_channels, RAW(data), RAW(data),
-                                                RAW(data), lrn.size, lrn.alpha, lrn.beta, lrn.k, hint,
-                                                library->attributes));
-    return SP_OK;
-}
-
 sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, const struct cpu_md *to,
                       dnnl_primitive_desc_t *out, struct sp_error *err)
 {
@@ -427,185 +227,6 @@ sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, co
                                            library->attributes));
     return SP_OK;
 }
-
-#else
-
-/* Version 2: an operation is described first, the primitive's description made from that. */
-static sp_status describe_with(struct cpu_library *library, const void *operation, const_dnnl_primitive_desc_t hint,
-                               const_dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_primitive_desc_create(out, operation, attributes, library->engine, hint));
-    return SP_OK;
-}
-
-static sp_status describe(struct cpu_library *library, const void *operation, const_dnnl_primitive_desc_t hint,
-                          dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    return describe_with(library, operation, hint, library->attributes, out, err);
-}
-
-sp_status cpu_convolution_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
-                                  const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                  struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_forward_desc_init(&d, kind_of(training), algorithm_of(window), RAW(src), RAW(weights),
-                                           RAW(bias), RAW(dst), g.strides, g.padding, g.padding));
-    return describe_with(library, &d, NULL, attributes_for(library, window.relu), out, err);
-}
-
-sp_status cpu_convolution_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                        const struct cpu_md *diff_src, const struct cpu_md *weights,
-                                        const struct cpu_md *diff_dst, struct cpu_window window,
-                                        dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_backward_data_desc_init(&d, algorithm_of(window), RAW(diff_src), RAW(weights), RAW(diff_dst),
-                                                 g.strides, g.padding, g.padding));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_convolution_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                           const struct cpu_md *src, const struct cpu_md *diff_weights,
-                                           const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
-                                           struct cpu_window window, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    dnnl_convolution_desc_t d;
-    TRY(dnnl_convolution_backward_weights_desc_init(&d, algorithm_of(window), RAW(src), RAW(diff_weights),
-                                                    RAW(diff_bias), RAW(diff_dst), g.strides, g.padding, g.padding));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_inner_product_forward(struct cpu_library *library, bool training, const struct cpu_md *src,
-                                    const struct cpu_md *weights, const struct cpu_md *bias, const struct cpu_md *dst,
-                                    bool relu, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_inner_product_desc_t d;
-    TRY(dnnl_inner_product_forward_desc_init(&d, kind_of(training), RAW(src), RAW(weights), RAW(bias), RAW(dst)));
-    return describe_with(library, &d, NULL, attributes_for(library, relu), out, err);
-}
-
-sp_status cpu_inner_product_backward_data(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                          const struct cpu_md *diff_src, const struct cpu_md *weights,
-                                          const struct cpu_md *diff_dst, dnnl_primitive_desc_t *out,
-                                          struct sp_error *err)
-{
-    dnnl_inner_product_desc_t d;
-    TRY(dnnl_inner_product_backward_data_desc_init(&d, RAW(diff_src), RAW(weights), RAW(diff_dst)));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_inner_product_backward_weights(struct cpu_library *library, const_dnnl_primitive_desc_t hint,
-                                             const struct cpu_md *src, const struct cpu_md *diff_weights,
-                                             const struct cpu_md *diff_bias, const struct cpu_md *diff_dst,
-                                             dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_inner_product_desc_t d;
-    TRY(dnnl_inner_product_backward_weights_desc_init(&d, RAW(src), RAW(diff_weights), RAW(diff_bias), RAW(diff_dst)));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_matmul(struct cpu_library *library, const struct cpu_md *a, const struct cpu_md *b,
-                     const struct cpu_md *bias, const struct cpu_md *c, bool relu, dnnl_primitive_desc_t *out,
-                     struct sp_error *err)
-{
-    dnnl_matmul_desc_t d;
-    TRY(dnnl_matmul_desc_init(&d, RAW(a), RAW(b), RAW(bias), RAW(c)));
-    return describe_with(library, &d, NULL, attributes_for(library, relu), out, err);
-}
-
-sp_status cpu_batch_norm_forward(struct cpu_library *library, bool training, bool relu, const struct cpu_md *data,
-                                 float epsilon, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_batch_normalization_desc_t d;
-    unsigned flags = norm_flags(relu) | (training ? 0u : dnnl_use_global_stats);
-    TRY(dnnl_batch_normalization_forward_desc_init(&d, kind_of(training), RAW(data), epsilon, flags));
-    return describe(library, &d, NULL, out, err);
-}
-
-sp_status cpu_batch_norm_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool relu,
-                                  const struct cpu_md *data, float epsilon, dnnl_primitive_desc_t *out,
-                                  struct sp_error *err)
-{
-    dnnl_batch_normalization_desc_t d;
-    TRY(dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, RAW(data), RAW(data), epsilon,
-                                                    norm_flags(relu)));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_relu_forward(struct cpu_library *library, const struct cpu_md *data, dnnl_primitive_desc_t *out,
-                           struct sp_error *err)
-{
-    dnnl_eltwise_desc_t d;
-    TRY(dnnl_eltwise_forward_desc_init(&d, dnnl_forward_training, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), 0, 0));
-    return describe(library, &d, NULL, out, err);
-}
-
-sp_status cpu_relu_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
-                            dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_eltwise_desc_t d;
-    TRY(dnnl_eltwise_backward_desc_init(&d, dnnl_eltwise_relu_use_dst_for_bwd, RAW(data), RAW(data), 0, 0));
-    return describe(library, &d, hint, out, err);
-}
-
-static dnnl_alg_kind_t pool_kind(bool max)
-{
-    return max ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding;
-}
-
-sp_status cpu_pool_forward(struct cpu_library *library, bool training, bool max, const struct cpu_md *src,
-                           const struct cpu_md *dst, struct cpu_window window, dnnl_primitive_desc_t *out,
-                           struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    dnnl_pooling_desc_t d;
-    TRY(dnnl_pooling_forward_desc_init(&d, kind_of(training), pool_kind(max), RAW(src), RAW(dst), g.strides, g.kernel,
-                                       g.padding, g.padding));
-    return describe(library, &d, NULL, out, err);
-}
-
-sp_status cpu_pool_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, bool max,
-                            const struct cpu_md *diff_src, const struct cpu_md *diff_dst, struct cpu_window window,
-                            dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    struct geometry g = geometry_of(window);
-    dnnl_pooling_desc_t d;
-    TRY(dnnl_pooling_backward_desc_init(&d, pool_kind(max), RAW(diff_src), RAW(diff_dst), g.strides, g.kernel,
-                                        g.padding, g.padding));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_lrn_forward(struct cpu_library *library, bool training, const struct cpu_md *data, struct cpu_lrn lrn,
-                          dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_lrn_desc_t d;
-    TRY(dnnl_lrn_forward_desc_init(&d, kind_of(training), dnnl_lrn_across_channels, RAW(data), lrn.size, lrn.alpha,
-                                   lrn.beta, lrn.k));
-    return describe(library, &d, NULL, out, err);
-}
-
-sp_status cpu_lrn_backward(struct cpu_library *library, const_dnnl_primitive_desc_t hint, const struct cpu_md *data,
-                           struct cpu_lrn lrn, dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    dnnl_lrn_desc_t d;
-    TRY(dnnl_lrn_backward_desc_init(&d, dnnl_lrn_across_channels, RAW(data), RAW(data), lrn.size, lrn.alpha, lrn.beta,
-                                    lrn.k));
-    return describe(library, &d, hint, out, err);
-}
-
-sp_status cpu_reorder(struct cpu_library *library, const struct cpu_md *from, const struct cpu_md *to,
-                      dnnl_primitive_desc_t *out, struct sp_error *err)
-{
-    TRY(dnnl_reorder_primitive_desc_create(out, RAW(from), library->engine, RAW(to), library->engine,
-                                           library->attributes));
-    return SP_OK;
-}
-
-#endif
 
 sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, struct cpu_op *op, struct sp_error *err)
 {
@@ -619,7 +240,7 @@ sp_status cpu_op_create(struct cpu_library *library, dnnl_primitive_desc_t pd, s
     dnnl_status_t status = dnnl_primitive_create(&op->primitive, pd);
     dnnl_primitive_desc_destroy(pd);
     if (status != dnnl_success)
-        return SP_FAIL(err, SP_E_BACKEND, "oneDNN: dnnl_primitive_create: %s", word_of(status));
+        return SP_FAIL(err, SP_E_BACKEND, "oneDNN: dnnl_primitive_create: %s", cpu_word_of(status));
     return SP_OK;
 }
 

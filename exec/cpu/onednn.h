@@ -1,6 +1,6 @@
 /*
  * onednn.h - the part of oneDNN that the backend uses, the same for versions 2 and 3, which describe memory and create
- * primitives differently. Only onednn.c knows the difference.
+ * primitives differently. Only onednn*.c know the difference.
  *
  * Every call that fails gives SP_E_BACKEND with the call's name and the library's word. Descriptions and primitives
  * belong to the library object and go with it.
