@@ -401,10 +401,18 @@ static void the_page_of_a_sweep_says_what_its_files_say(void **state)
     free(html);
 }
 
+/* One of the two has not come to its end. */
 static void sweeps_below_a_folder_share_a_page(void **state)
 {
     (void)state;
+    char *later = sp_format("%s/all/later", folder);
+    struct sp_error err = {0};
+    assert_int_equal(sp_folder_make(later, &err), SP_OK);
+    free(later);
+    free(write_file("all/later/results.csv", results));
     char *html = report_on("all");
+    assert_int_equal(occurrences(html, "<p class=\"asked\">1 sweep with what it asked"), 1);
+    assert_int_equal(occurrences(html, "<p>Left out, because not finished: later.</p>"), 1);
     check_alone(html);
     check_nesting(html);
     assert_int_equal(occurrences(html, "<p>Table 5 &amp; more</p>"), 1);
@@ -424,6 +432,12 @@ static void what_is_no_report_is_told(void **state)
     assert_int_equal(run_program(words), 2);
     char *said = read_file("said");
     assert_non_null(strstr(said, "the sweep has not been finished"));
+    free(said);
+    free(words);
+    words = sp_format("report %s/all", folder);
+    assert_int_equal(run_program(words), 2);
+    said = read_file("said");
+    assert_non_null(strstr(said, "none of its sweeps has been finished"));
     free(said);
     free(words);
     words = sp_format("report %s/all/sweep/figures", folder);

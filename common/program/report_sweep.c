@@ -247,11 +247,16 @@ static sp_status read_table(const char *folder, const char *name, bool needed, s
     return status;
 }
 
+bool sweep_is_finished(const char *folder)
+{
+    return report_has(folder, "summary.csv");
+}
+
 sp_status sweep_read(struct sweep *sweep, const char *folder, struct sp_error *err)
 {
     *sweep = (struct sweep){.folder = sp_strdup(folder)};
     SP_TRY(read_table(folder, "results.csv", true, &sweep->results, err));
-    if (!report_has(folder, "summary.csv"))
+    if (!sweep_is_finished(folder))
         return sp_reject(err, (struct sp_mark){.file = folder},
                          "no summary.csv: the sweep has not been finished; its command goes on with it");
     SP_TRY(read_table(folder, "summary.csv", true, &sweep->summary, err));

@@ -38,6 +38,9 @@ struct sweep {
     int failed; /* rows */
 };
 
+/* Whether all runs of the sweep in FOLDER have been done and summed up. */
+bool sweep_is_finished(const char *folder);
+
 /* Reads FOLDER. SP_E_INPUT: it is no sweep, or its summary.csv is not written yet. Free with sweep_fini, also after a
  * failure. */
 sp_status sweep_read(struct sweep *sweep, const char *folder, struct sp_error *err);

@@ -579,19 +579,46 @@ static sp_status write_part(struct report *report, const struct sweep *sweep, st
     return status;
 }
 
+/* Takes out the sweeps that have not been finished; gives their names, to be freed, NULL when there are none. */
+static char *leave_out_unfinished(char **folders, int *count)
+{
+    char *names = NULL;
+    int kept = 0;
+    for (int s = 0; s < *count; s++) {
+        if (sweep_is_finished(folders[s])) {
+            folders[kept++] = folders[s];
+            continue;
+        }
+        char *before = names, *name = name_of(folders[s]);
+        names = before == NULL ? sp_strdup(name) : sp_format("%s, %s", before, name);
+        free(before);
+        free(name);
+        free(folders[s]);
+    }
+    *count = kept;
+    return names;
+}
+
 sp_status report_collection(struct report *report, char **title, struct sp_error *err)
 {
     char **folders;
     int count = report_sweeps_below(report->folder, &folders);
+    char *unfinished = leave_out_unfinished(folders, &count);
     struct sweep *sweeps = sp_calloc((size_t)count + 1, sizeof *sweeps);
     sp_status status = SP_OK;
+    if (count == 0)
+        status = sp_reject(err, (struct sp_mark){.file = report->folder},
+                           "none of its sweeps has been finished; their commands go on with them");
     for (int s = 0; s < count; s++)
         if (sweep_read(&sweeps[s], folders[s], err) != SP_OK)
             status = SP_E_INPUT;
     if (status == SP_OK) {
         *title = name_of(report->folder);
         sp_page_say(&report->page, "h1", "%s", *title);
-        sp_page_say(&report->page, "p class=\"asked\"", "%d sweeps, each with what it asked and its answer.", count);
+        sp_page_say(&report->page, "p class=\"asked\"", "%d sweep%s with what %s asked and answered.", count,
+                    count == 1 ? "" : "s", count == 1 ? "it" : "each");
+        if (unfinished != NULL)
+            sp_page_say(&report->page, "p", "Left out, because not finished: %s.", unfinished);
         status = write_published(report, sweeps, count, err);
         for (int s = 0; s < count; s++) {
             sp_status one = write_part(report, &sweeps[s], err);
@@ -605,5 +632,6 @@ sp_status report_collection(struct report *report, char **title, struct sp_error
     }
     free(sweeps);
     free(folders);
+    free(unfinished);
     return status;
 }
