@@ -173,7 +173,11 @@ static void run_product(void *argument)
 static inline __attribute__((always_inline)) struct cudasim_op *begin(cublasHandle_t handle, int code, size_t bytes,
                                                                       void (*run)(void *))
 {
-    return cudasim_handle_begin((struct cudasim_handle *)handle, code, bytes, run, CUBLAS_STATUS_INVALID_VALUE);
+    struct cudasim_op *op =
+        cudasim_handle_begin((struct cudasim_handle *)handle, code, bytes, run, CUBLAS_STATUS_INVALID_VALUE);
+    if (op->status == 0 && handle->workspace == NULL && op->stream->capture != NULL)
+        cudasim_op_fault(op, "captured without a workspace: cuBLAS would take memory");
+    return op;
 }
 
 /* Bytes from the first element of a column-major matrix to its last. */

@@ -203,8 +203,10 @@ static int check_asked(cudaEvent_t event)
 {
     int status = cudasim_check_event(event);
     if (status == 0 && event->capture != 0)
-        status = cudasim_fault(cudaErrorStreamCaptureUnsupported, "event %lu was recorded in a capture",
-                               (unsigned long)event->number);
+        return cudasim_fault(cudaErrorCapturedEvent, "event %lu was recorded in a capture",
+                             (unsigned long)event->number);
+    if (status == 0 && cudasim_capture_forbids())
+        return cudasim_fault(cudaErrorStreamCaptureUnsupported, "not while a stream is captured");
     return status;
 }
 

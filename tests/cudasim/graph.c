@@ -2,8 +2,12 @@
  * graph.c - graphs, made by capturing streams.
  *
  * A captured stream is a lane: its operations in order, with marks (events recorded) and waits for marks of other
- * lanes. An executable graph has a stream of its own for each lane; a launch sends them all after the launching
- * stream's present, and that stream after all of them. So a replay has the order that the capture had, and no more.
+ * lanes. A launch does the first lane in the launching stream; each other lane has a stream of its own, which comes
+ * after the launching stream's present and before its future. So a replay has the order that the capture had, and no
+ * more.
+ *
+ * While a thread captures it may not call what waits, asks or takes memory, unless it captures relaxed; nor may any
+ * thread while one captures globally. Such a call is a fault and spoils the capture, whose end then gives no graph.
  */
 #include "tests/cudasim/inside.h"
 
@@ -40,6 +44,8 @@ struct CUgraph_st {
     struct mark *marks;
     int mark_count, step_count;
     cudaStream_t origin; /* NULL: the capture has ended */
+    pthread_t thread;
+    enum cudaStreamCaptureMode mode;
     bool broken;
     int references; /* the graph and its executables */
     struct CUgraph_st *next;
@@ -47,8 +53,9 @@ struct CUgraph_st {
 
 struct CUgraphExec_st {
     struct CUgraph_st *graph;
-    cudaStream_t streams[LANES_MAX];
+    cudaStream_t streams[LANES_MAX]; /* the first is NULL */
     struct cudasim_record **records; /* of the marks, of the launch being made */
+    struct cudasim_record *last;     /* the end of the latest launch; NULL: never launched */
     struct CUgraphExec_st *next;
 };
 
@@ -85,9 +92,34 @@ static void add_lane(struct CUgraph_st *graph, cudaStream_t stream)
     stream->lane = graph->lane_count++;
 }
 
-void cudasim_capture_op(struct cudasim_op *op)
+int cudasim_capture_op(struct cudasim_op *op)
 {
-    add_step(op->stream->capture, op->stream->lane, (struct step){.kind = STEP_OP, .op = op});
+    struct CUgraph_st *graph = op->stream->capture;
+    int status = graph->broken ? op->invalid : 0;
+    if (status != 0)
+        cudasim_op_free(op);
+    else
+        add_step(graph, op->stream->lane, (struct step){.kind = STEP_OP, .op = op});
+    return status;
+}
+
+bool cudasim_capture_forbids(void)
+{
+    bool forbidden = false;
+    for (struct CUgraph_st *graph = graphs; graph != NULL; graph = graph->next) {
+        bool own = graph->origin != NULL && pthread_equal(graph->thread, pthread_self());
+        if (graph->origin == NULL || graph->mode == cudaStreamCaptureModeRelaxed ||
+            (!own && graph->mode != cudaStreamCaptureModeGlobal))
+            continue;
+        graph->broken = true;
+        forbidden = true;
+    }
+    return forbidden;
+}
+
+void cudasim_capture_break(struct CUgraph_st *graph)
+{
+    graph->broken = true;
 }
 
 void cudasim_capture_record(cudaStream_t stream, cudaEvent_t event, bool external)
@@ -178,7 +210,6 @@ int64_t cudasim_graph_leaks(void)
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
 {
     CUDASIM_BEGIN();
-    (void)mode; /* all are taken as the strictest, cudaStreamCaptureModeGlobal */
     cudasim_lock();
     int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
     if (status == 0 && stream->capture != NULL)
@@ -190,6 +221,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
         graph->number = ++graphs_made;
         graph->references = 1;
         graph->origin = stream;
+        graph->thread = pthread_self();
+        graph->mode = mode;
         graph->next = graphs;
         graphs = graph;
         add_lane(graph, stream);
@@ -200,7 +233,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out)
 {
-    CUDASIM_BEGIN();
+    int code = CUDASIM_ENTER(CUDASIM_CUDART); /* whatever it comes to, the capture has ended */
     *out = NULL;
     cudasim_lock();
     int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
@@ -208,7 +241,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out)
     if (status == 0 && (graph == NULL || graph->origin != stream))
         status = cudasim_fault(cudaErrorIllegalState, "the capture did not begin in stream %lu",
                                (unsigned long)stream->number);
+    if (status == 0 && graph->mode != cudaStreamCaptureModeRelaxed && !pthread_equal(graph->thread, pthread_self()))
+        status = cudasim_fault(cudaErrorStreamCaptureWrongThread, "another thread began the capture of stream %lu",
+                               (unsigned long)stream->number);
     if (status == 0) {
+        status = graph->broken ? cudaErrorStreamCaptureInvalidated : code;
         for (int i = 1; i < graph->lane_count && status == 0; i++)
             if (graph->lanes[0].seen[i] < graph->lanes[i].ops)
                 status = cudasim_fault(cudaErrorStreamCaptureUnjoined, "work of device %d is not waited for",
@@ -232,7 +269,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
     cudasim_lock();
     int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
     if (status == 0)
-        *capture = stream->capture != NULL ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+        *capture = stream->capture == NULL    ? cudaStreamCaptureStatusNone
+                   : !stream->capture->broken ? cudaStreamCaptureStatusActive
+                                              : cudaStreamCaptureStatusInvalidated;
     cudasim_unlock();
     return cudasim_end((cudaError_t)status);
 }
@@ -255,9 +294,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t wanted, unsig
         exec->records = calloc((size_t)graph->mark_count + 1, sizeof *exec->records);
         graph->references++;
         status = cudaSuccess;
-        for (int i = 0; i < graph->lane_count && status == cudaSuccess; i++)
+        for (int i = 1; i < graph->lane_count && status == cudaSuccess; i++)
             status = cudasim_stream_open(graph->lanes[i].device, 0, &exec->streams[i]);
-        for (int i = 0; i < graph->lane_count; i++)
+        for (int i = 1; i < graph->lane_count; i++)
             exec->streams[i]->inner = true;
         exec->next = executables;
         executables = exec;
@@ -307,7 +346,7 @@ static int send_step(struct CUgraphExec_st *exec, const struct step *step, cudaS
 }
 
 /* In the order of the capture, so that each mark is sent before the waits for it. */
-static int replay(struct CUgraphExec_st *exec)
+static int replay(struct CUgraphExec_st *exec, cudaStream_t stream)
 {
     const struct CUgraph_st *graph = exec->graph;
     int next[LANES_MAX] = {0}, status = 0;
@@ -318,7 +357,7 @@ static int replay(struct CUgraphExec_st *exec)
             const struct lane *lane = &graph->lanes[i];
             if (next[i] == lane->count || lane->steps[next[i]].number != number)
                 continue;
-            int code = send_step(exec, &lane->steps[next[i]++], exec->streams[i]);
+            int code = send_step(exec, &lane->steps[next[i]++], i == 0 ? stream : exec->streams[i]);
             status = status != 0 ? status : code;
         }
     for (int mark = 0; mark < graph->mark_count; mark++)
@@ -354,12 +393,18 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
         status = cudaErrorInvalidValue;
     if (status == 0 && stream->capture != NULL)
         status = cudasim_fault(cudaErrorStreamCaptureUnsupported, "graphs within graphs");
+    if (status == 0 && stream->device != exec->graph->lanes[0].device)
+        status = cudasim_fault(cudaErrorInvalidValue, "captured on device %d, launched in a stream of device %d",
+                               exec->graph->lanes[0].device, stream->device);
     if (status == 0) {
-        for (int i = 0; i < exec->graph->lane_count; i++)
+        for (int i = 1; i < exec->graph->lane_count; i++)
             follow(exec->streams[i], stream);
-        status = replay(exec);
-        for (int i = 0; i < exec->graph->lane_count; i++)
+        status = replay(exec, stream);
+        for (int i = 1; i < exec->graph->lane_count; i++)
             follow(stream, exec->streams[i]);
+        cudasim_record_release(exec->last);
+        exec->last = cudasim_record_create();
+        cudasim_append_record(exec->last, stream);
     }
     cudasim_unlock();
     return cudasim_end((cudaError_t)status);
@@ -373,15 +418,13 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
     if (*link == NULL)
         code = cudaErrorInvalidValue;
     else {
-        bool busy = false;
-        for (int i = 0; i < exec->graph->lane_count; i++)
-            busy = busy || exec->streams[i]->completed < exec->streams[i]->enqueued;
-        if (busy)
+        if (exec->last != NULL && !exec->last->done)
             code = cudasim_fault(cudaErrorInvalidValue, "the graph has work pending");
         else {
             *link = exec->next;
-            for (int i = 0; i < exec->graph->lane_count; i++)
+            for (int i = 1; i < exec->graph->lane_count; i++)
                 cudasim_stream_close(exec->streams[i]);
+            cudasim_record_release(exec->last);
             release_graph(exec->graph);
             free(exec->records);
             free(exec);

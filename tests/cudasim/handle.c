@@ -9,6 +9,8 @@ static struct cudasim_handle *handles;
 void cudasim_handle_open(struct cudasim_handle *handle, const char *kind)
 {
     cudasim_lock();
+    if (cudasim_capture_forbids())
+        cudasim_fault(0, "a %s handle takes memory: not while a stream is captured", kind);
     *handle = (struct cudasim_handle){.kind = kind, .device = cudasim_current_device, .next = handles};
     handles = handle;
     cudasim_unlock();

@@ -210,7 +210,6 @@ void cudasim_record_release(struct cudasim_record *record);                     
 int cudasim_check_stream(cudaStream_t stream, int invalid);
 int cudasim_check_event(cudaEvent_t event);
 bool cudasim_stream_known(cudaStream_t stream);
-bool cudasim_capturing(void);       /* this thread's stream captures forbid blocking calls */
 int64_t cudasim_stream_leaks(void); /* and events */
 int64_t cudasim_event_leaks(void);
 void cudasim_progress(void);                                     /* locked: wakes who waits for it */
@@ -234,7 +233,10 @@ void cudasim_order_forget(struct cudasim_memory *memory);
 
 /* ---- graphs ---- */
 
-void cudasim_capture_op(struct cudasim_op *op);
+int cudasim_capture_op(struct cudasim_op *op); /* takes it over */
+/* Whether a capture forbids this thread what waits, asks or takes memory: the call that asks spoils it. Locked. */
+bool cudasim_capture_forbids(void);
+void cudasim_capture_break(struct CUgraph_st *graph);
 void cudasim_capture_record(cudaStream_t stream, cudaEvent_t event, bool external);
 /* Whether the wait belongs to a capture, and then *status is its result. */
 bool cudasim_capture_wait(cudaStream_t stream, cudaEvent_t event, int *status);

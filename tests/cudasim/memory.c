@@ -302,7 +302,7 @@ void cudasim_no_overlap(struct cudasim_op *op)
 
 static bool may_allocate(void)
 {
-    if (!cudasim_capturing())
+    if (!cudasim_capture_forbids())
         return true;
     cudasim_fault(0, "not while a stream is captured");
     return false;

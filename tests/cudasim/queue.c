@@ -137,7 +137,7 @@ int cudasim_op_end(struct cudasim_op *op)
     cudasim_lock();
     int status = 0;
     if (op->stream->capture != NULL)
-        cudasim_capture_op(op);
+        status = cudasim_capture_op(op);
     else
         status = cudasim_append(op, op->stream);
     cudasim_unlock();
@@ -341,14 +341,6 @@ int cudasim_check_stream(cudaStream_t stream, int invalid)
     return 0;
 }
 
-bool cudasim_capturing(void)
-{
-    for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next)
-        if (stream->capture != NULL)
-            return true;
-    return false;
-}
-
 void cudasim_end_capture(const struct CUgraph_st *graph)
 {
     for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next)
@@ -414,6 +406,20 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     return cudasim_end((cudaError_t)(code != 0 ? code : status));
 }
 
+/* 0, or the fault's code: the stream may be waited for or asked. Locked. */
+static int check_waited(cudaStream_t stream)
+{
+    int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
+    if (status == 0 && stream->capture != NULL) {
+        cudasim_capture_break(stream->capture);
+        return cudasim_fault(cudaErrorStreamCaptureUnsupported, "stream %lu is captured",
+                             (unsigned long)stream->number);
+    }
+    if (status == 0 && cudasim_capture_forbids())
+        return cudasim_fault(cudaErrorStreamCaptureUnsupported, "not while a stream is captured");
+    return status;
+}
+
 /* What a call that waits for a device returns. Locked. */
 static cudaError_t after_waiting(int device)
 {
@@ -424,10 +430,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     CUDASIM_BEGIN();
     cudasim_lock();
-    int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
-    if (status == 0 && stream->capture != NULL)
-        status =
-            cudasim_fault(cudaErrorStreamCaptureUnsupported, "stream %lu is captured", (unsigned long)stream->number);
+    int status = check_waited(stream);
     if (status == 0) {
         cudasim_finish_stream(stream);
         status = (int)after_waiting(stream->device);
@@ -440,7 +443,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     CUDASIM_BEGIN();
     cudasim_lock();
-    int status = cudasim_check_stream(stream, cudaErrorInvalidResourceHandle);
+    int status = check_waited(stream);
     if (status == 0) {
         if (stream->completed < stream->enqueued)
             status = cudaErrorNotReady;
@@ -459,8 +462,9 @@ cudaError_t cudaDeviceSynchronize(void)
     CUDASIM_BEGIN();
     cudasim_lock();
     int status = 0;
-    if (cudasim_capturing())
-        status = cudasim_fault(cudaErrorStreamCaptureUnsupported, "not while a stream is captured");
+    for (struct CUstream_st *stream = streams; status == 0 && stream != NULL; stream = stream->next)
+        if (stream->device == cudasim_current_device)
+            status = check_waited(stream);
     for (struct CUstream_st *stream = streams; status == 0 && stream != NULL; stream = stream->next)
         if (stream->device == cudasim_current_device)
             cudasim_finish_stream(stream);

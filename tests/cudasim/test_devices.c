@@ -311,10 +311,64 @@ static void a_graph_replays_what_was_captured(void **state)
     lane_close(&lane, 0);
 }
 
+static int faults_told;
+
+static void count_fault(const char *message)
+{
+    (void)message;
+    faults_told++;
+}
+
+/* A call that may not be is refused, and no graph comes of the capture; the stream works again. */
+static void a_spoiled_capture_gives_no_graph(void **state)
+{
+    (void)state;
+    struct lane lane;
+    lane_open(&lane, 0);
+    cudaGraph_t graph;
+    void *unused;
+    enum cudaStreamCaptureStatus status;
+    send(&lane);
+    cudasim_on_fault(count_fault);
+    OK(cudaStreamBeginCapture(lane.stream, cudaStreamCaptureModeThreadLocal));
+    assert_int_equal(cudaMalloc(&unused, 16), cudaErrorStreamCaptureUnsupported);
+    OK(cudaStreamIsCapturing(lane.stream, &status));
+    assert_int_equal(status, cudaStreamCaptureStatusInvalidated);
+    assert_int_not_equal(launch_add(lane.sum, lane.a, lane.b, N, lane.stream), cudaSuccess);
+    assert_int_equal(cudaStreamEndCapture(lane.stream, &graph), cudaErrorStreamCaptureInvalidated);
+    assert_null(graph);
+    cudasim_on_fault(NULL);
+    assert_int_equal(faults_told, 1);
+    OK(cudaStreamIsCapturing(lane.stream, &status));
+    assert_int_equal(status, cudaStreamCaptureStatusNone);
+    OK(launch_add(lane.sum, lane.a, lane.b, N, lane.stream));
+    fetch(&lane, lane.sum);
+    assert_float_equal(lane.host[5], 20, 0); /* 5 + 15 */
+    lane_close(&lane, 0);
+}
+
+/* The end of a capture that fails has ended it all the same. */
+static void a_capture_that_fails_at_its_end_has_ended(void **state)
+{
+    (void)state;
+    struct lane lane;
+    lane_open(&lane, 0);
+    cudaGraph_t graph;
+    enum cudaStreamCaptureStatus status;
+    OK(cudaStreamBeginCapture(lane.stream, cudaStreamCaptureModeThreadLocal));
+    cudasim_fail("cudaStreamEndCapture", 1, cudaErrorStreamCaptureInvalidated);
+    assert_int_equal(cudaStreamEndCapture(lane.stream, &graph), cudaErrorStreamCaptureInvalidated);
+    cudasim_clear_failures();
+    assert_null(graph);
+    OK(cudaStreamIsCapturing(lane.stream, &status));
+    assert_int_equal(status, cudaStreamCaptureStatusNone);
+    lane_close(&lane, 0);
+}
+
 static int nothing_is_left(void **state)
 {
     (void)state;
-    return cudasim_leaks() == 0 && cudasim_faults() == 0 ? 0 : -1;
+    return cudasim_leaks() == 0 && cudasim_faults() == faults_told ? 0 : -1;
 }
 
 int main(void)
@@ -332,6 +386,8 @@ int main(void)
         cmocka_unit_test(work_that_fails_breaks_the_device),
         cmocka_unit_test(a_broken_device_can_be_cleaned_up),
         cmocka_unit_test(a_graph_replays_what_was_captured),
+        cmocka_unit_test(a_spoiled_capture_gives_no_graph),
+        cmocka_unit_test(a_capture_that_fails_at_its_end_has_ended),
     };
     return cmocka_run_group_tests_name("cudasim/devices", tests, NULL, nothing_is_left);
 }

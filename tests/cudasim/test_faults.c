@@ -5,6 +5,7 @@
 #include "tests/cudasim/kernels.h"
 #include "tests/cudasim/planted.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,6 +198,113 @@ static void wait_in_a_capture(void)
 {
     must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeGlobal));
     must(cudaStreamSynchronize(stream[0]));
+}
+
+static void asked_in_a_capture(void)
+{
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
+    must(cudaEventQuery(event[0]));
+}
+
+static void event_of_a_capture_asked(void)
+{
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeRelaxed));
+    must(cudaEventRecord(event[0], stream[0]));
+    must(cudaEventSynchronize(event[0]));
+}
+
+static void device_with_a_capture_waited_for(void)
+{
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeRelaxed));
+    must(cudaDeviceSynchronize());
+}
+
+/* Another thread works with the other device, which no capture forbids that is not global. */
+static void *work_beside(void *unused)
+{
+    void *taken;
+    (void)unused;
+    must(cudaSetDevice(1));
+    must(cudaMalloc(&taken, 16));
+    must(cudaMemsetAsync(taken, 0, 16, stream[1]));
+    must(cudaEventRecord(event[1], stream[1]));
+    must(cudaEventSynchronize(event[1]));
+    must(cudaStreamSynchronize(stream[1]));
+    must(cudaFree(taken));
+    return NULL;
+}
+
+static void capture_beside_a_thread(enum cudaStreamCaptureMode mode)
+{
+    cudaGraph_t graph;
+    pthread_t thread;
+    must(cudaStreamBeginCapture(stream[0], mode));
+    must((cudaError_t)pthread_create(&thread, NULL, work_beside, NULL));
+    pthread_join(thread, NULL);
+    must(cudaStreamEndCapture(stream[0], &graph));
+    must(cudaGraphDestroy(graph));
+    tear_down();
+}
+
+static void allocation_beside_a_global_capture(void)
+{
+    capture_beside_a_thread(cudaStreamCaptureModeGlobal);
+}
+
+static void sound_work_beside_a_capture(void)
+{
+    capture_beside_a_thread(cudaStreamCaptureModeThreadLocal);
+}
+
+static void *begin_capture(void *unused)
+{
+    (void)unused;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
+    return NULL;
+}
+
+static void capture_of_another_thread(void)
+{
+    cudaGraph_t graph;
+    pthread_t thread;
+    must((cudaError_t)pthread_create(&thread, NULL, begin_capture, NULL));
+    pthread_join(thread, NULL);
+    must(cudaStreamEndCapture(stream[0], &graph));
+}
+
+static void graph_of_another_device(void)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t replay;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
+    must(cudaStreamEndCapture(stream[0], &graph));
+    must(cudaGraphInstantiate(&replay, graph, 0));
+    must(cudaSetDevice(1));
+    must(cudaGraphLaunch(replay, stream[1]));
+}
+
+static void graph_destroyed_while_pending(void)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t replay;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
+    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaStreamEndCapture(stream[0], &graph));
+    must(cudaGraphInstantiate(&replay, graph, 0));
+    must(cudaGraphLaunch(replay, stream[0]));
+    must(cudaGraphExecDestroy(replay));
+}
+
+static void a_graph_leaks(void)
+{
+    cudaGraph_t graph;
+    cudaGraphExec_t replay;
+    must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
+    must(cudaStreamEndCapture(stream[0], &graph));
+    must(cudaGraphInstantiate(&replay, graph, 0));
+    must(cudaGraphDestroy(graph));
+    tear_down();
 }
 
 static void capture_left_open(void)
@@ -468,6 +576,14 @@ static const struct planted planted[] = {
     PLANT(launch_without_threads, FAULT, "cudaLaunchKernelEx: add_kernel: grid 0x1x1"),
     PLANT(allocation_in_a_capture, FAULT, "cudaMalloc: not while a stream is captured"),
     PLANT(wait_in_a_capture, FAULT, "cudaStreamSynchronize: stream", "is captured"),
+    PLANT(asked_in_a_capture, FAULT, "cudaEventQuery: not while a stream is captured"),
+    PLANT(event_of_a_capture_asked, FAULT, "cudaEventSynchronize: event", "was recorded in a capture"),
+    PLANT(device_with_a_capture_waited_for, FAULT, "cudaDeviceSynchronize: stream", "is captured"),
+    PLANT(allocation_beside_a_global_capture, FAULT, "cudaMalloc: not while a stream is captured"),
+    PLANT(capture_of_another_thread, FAULT, "cudaStreamEndCapture: another thread began the capture"),
+    PLANT(graph_of_another_device, FAULT, "cudaGraphLaunch: captured on device 0, launched in a stream of device 1"),
+    PLANT(graph_destroyed_while_pending, FAULT, "cudaGraphExecDestroy: the graph has work pending"),
+    PLANT(a_graph_leaks, LEAK, "leak: executable of graph"),
     PLANT(capture_left_open, FAULT, "cudaStreamEndCapture: work of device 1 is not waited for"),
     PLANT(wait_for_what_is_not_captured, FAULT, "cudaStreamWaitEvent: event", "was not recorded in this capture"),
     PLANT(kernel_overruns_by_one, FAULT, "cudaLaunchKernelEx (overrun_kernel): byte 4000 of block", "has 4000 bytes"),
@@ -492,6 +608,7 @@ static const struct planted planted[] = {
     PLANT(sound_pass, SOUND, NULL),
     PLANT(sound_reuse, SOUND, NULL),
     PLANT(sound_graph, SOUND, NULL),
+    PLANT(sound_work_beside_a_capture, SOUND, NULL),
 };
 
 int main(int argc, char **argv)

@@ -206,6 +206,67 @@ static void input_written_too_early(void)
     tear_down();
 }
 
+static void multiply(void)
+{
+    must(cublasSgemm(cublas, CUBLAS_OP_N, CUBLAS_OP_N, 2, 2, 2, &one, x, 2, w, 2, &zero, y, 2));
+}
+
+static void product_captured_without_a_workspace(void)
+{
+    must(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    multiply();
+}
+
+static void handle_made_in_a_capture(void)
+{
+    cublasHandle_t fresh;
+    must(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    must(cublasCreate(&fresh));
+}
+
+/* Each replay of both graphs uses the workspace. */
+static void replay(int ordered)
+{
+    cudaEvent_t done;
+    cudaGraph_t graph[2];
+    cudaGraphExec_t both[2];
+    cudaStream_t lane[2] = {stream, second};
+    must(cudaEventCreateWithFlags(&done, cudaEventDisableTiming));
+    for (int i = 0; i < 2; i++) {
+        must(cudaStreamBeginCapture(lane[i], cudaStreamCaptureModeThreadLocal));
+        convolve(i == 0 ? cudnn : cudnn_of_second, i == 0 ? y : y2, workspace_bytes);
+        must(cudaStreamEndCapture(lane[i], &graph[i]));
+        must(cudaGraphInstantiate(&both[i], graph[i], 0));
+        must(cudaGraphDestroy(graph[i]));
+    }
+    must(cudaGraphLaunch(both[0], stream));
+    must(cudaEventRecord(done, stream));
+    if (ordered)
+        must(cudaStreamWaitEvent(second, done, 0));
+    must(cudaGraphLaunch(both[1], second));
+    must(cudaDeviceSynchronize());
+    must(cudaEventDestroy(done));
+    for (int i = 0; i < 2; i++)
+        must(cudaGraphExecDestroy(both[i]));
+    tear_down();
+}
+
+static void graphs_share_a_workspace(void)
+{
+    replay(0);
+}
+
+static void sound_graphs(void)
+{
+    must(cublasSetWorkspace(cublas, workspace, workspace_bytes));
+    must(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    multiply();
+    cudaGraph_t product;
+    must(cudaStreamEndCapture(stream, &product));
+    must(cudaGraphDestroy(product));
+    replay(1);
+}
+
 static void sound_convolutions(void)
 {
     cudaEvent_t done;
@@ -237,6 +298,11 @@ static const struct planted planted[] = {
     PLANT(batch_norm_of_other_channels, FAULT, "cudnnBatchNormalizationForwardTraining: the parameters' descriptor is"),
     PLANT(workspace_shared_by_streams, RACE, "cudnnConvolutionForward"),
     PLANT(input_written_too_early, RACE, "cudaMemsetAsync"),
+    PLANT(product_captured_without_a_workspace, FAULT, "cublasSgemm: captured without a workspace"),
+    PLANT(handle_made_in_a_capture, FAULT,
+          "cublasCreate: a cuBLAS handle takes memory: not while a stream is captured"),
+    PLANT(graphs_share_a_workspace, RACE, "cudnnConvolutionForward"),
+    PLANT(sound_graphs, SOUND, NULL),
     PLANT(sound_convolutions, SOUND, NULL),
 };
 
