@@ -59,6 +59,7 @@ struct sp_experiment {
         int count;     /* 0: as many as the placement needs */
         int threads;
         char *convolution; /* direct, winograd, auto */
+        char *graphs;      /* auto, on, off */
         bool tf32;
     } devices;
     struct {

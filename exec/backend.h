@@ -18,8 +18,9 @@
 #include "common/memory.h"
 #include "common/network.h"
 
-/* Where one layer finds everything, for one pass. Pointers that a layer or pass does not have are NULL; all are memory
- * of the device, those for labels and results too. */
+/* Where one layer finds everything, for one pass: what a pass does depends on the model, the layer and this alone.
+ * Pointers that a layer or pass does not have are NULL; all are memory of the device, those for labels and results too.
+ */
 struct exec_io {
     void *queue;          /* NULL: done when the call returns */
     int batch;            /* samples of the microbatch */
@@ -39,7 +40,7 @@ struct exec_io {
     double *loss_sum;      /* F, EVALUATE: set to the sum of the losses of the samples */
     int64_t *correct;      /* F, EVALUATE: set to the samples whose largest score is the label's */
     /* Dropout: the mask depends on these only. */
-    uint64_t seed, sequence; /* sequence: minibatch * M + microbatch */
+    uint64_t seed, sequence; /* sequence: differs for each layer and microbatch; 0 where nothing is drawn */
 };
 
 /* Blocks of a stage's parameters, all of `bytes`. */
@@ -99,6 +100,15 @@ struct exec_async {
     /* Host memory that is copied while the host goes on. */
     sp_status (*take_host)(void *context, size_t bytes, void **memory, struct sp_error *err); /* zeroed */
     void (*release_host)(void *context, void *memory);
+
+    /* Optional (all NULL), of queues that compute. What the thread puts in the queue after begin is kept, not done,
+     * until end, which gives it as a graph, or says why there can be none; either way the capture is over. Between them
+     * the thread calls nothing else here. A replay puts all that was kept in a queue of the same device; a graph is
+     * destroyed when its replays are done. */
+    sp_status (*capture_begin)(void *queue, struct sp_error *err);
+    sp_status (*capture_end)(void *queue, void **graph, struct sp_error *err); /* *graph: NULL when it fails */
+    sp_status (*replay)(void *queue, void *graph, struct sp_error *err);
+    void (*graph_destroy)(void **graph); /* accepts NULL */
 };
 
 struct exec_backend {

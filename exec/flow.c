@@ -1,5 +1,6 @@
 #include "exec/flow.h"
 #include "common/alloc.h"
+#include "exec/body.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
     for (int d = 0; d < run->plan->device_count; d++)
         SP_TRY(create_lane(run, d, err));
     SP_TRY(exec_flow_links_create(run, err));
+    SP_TRY(exec_bodies_create(run, err));
     return exec_flow_feeds_create(run, err);
 }
 
@@ -86,6 +88,7 @@ void exec_flow_destroy(struct exec_run *run)
             flow->async->queue_destroy(&flow->queues[2 * i + 1]);
         flow->async->queue_destroy(&flow->queues[2 * i]);
     }
+    exec_bodies_destroy(run); /* their replays are done with the queues */
     exec_flow_links_destroy(run);
     exec_flow_feeds_destroy(run);
     for (int d = 0; d < run->plan->device_count; d++)

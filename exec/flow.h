@@ -106,6 +106,7 @@ struct exec_flow_feed {
 
 struct exec_flow {
     const struct exec_async *async;
+    struct exec_bodies *bodies;   /* graphs (exec/body.h); NULL: none */
     void **queues;                /* [2 * stage + backward]; the same where both are one device */
     struct exec_flow_lane *lanes; /* [device] */
     struct exec_flow_link *links; /* [channel] */

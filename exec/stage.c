@@ -3,6 +3,7 @@
  * several layers read. The last of them (in layer order) writes, the others add, in falling order; so a sum does not
  * depend on the cuts.
  */
+#include "exec/body.h"
 #include "exec/flow.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ struct pass {
     const struct sp_stage_memory *memory;
     const struct sp_parameter_memory *parameters;
     void *model;
+    struct exec_body *body; /* NULL: steps are given to the device at once */
     enum sp_pass kind;
     char *weights, *state, *gradients, *scratch;
 };
@@ -79,21 +81,22 @@ static void *queue_of(const struct pass *pass)
     return exec_flow_queue(pass->run, pass->instr, pass->kind == SP_PASS_BACKWARD);
 }
 
-/* Everything of a layer's pass but gradients. */
+/* Everything of a layer's pass but gradients; zero to the last byte of padding where nothing is. */
 static void fill_io(const struct pass *pass, int l, struct exec_io *io)
 {
     const struct sp_layer *layer = &pass->run->plan->network->layers[l];
     int local = l - pass->stage->first_layer;
     int64_t M = pass->run->plan->phases[pass->instr->phase].microbatches;
-    *io = (struct exec_io){
-        .queue = queue_of(pass),
-        .batch = pass->memory->batch,
-        .minibatch_size = pass->run->plan->batch,
-        .label_smoothing = pass->run->config.label_smoothing,
-        .scratch = pass->scratch == NULL ? NULL : pass->scratch + pass->memory->scratchpad_offset[pass->kind],
-        .seed = pass->run->config.seed,
-        .sequence = (uint64_t)(pass->instr->minibatch * M + pass->instr->microbatch) << 16 | (uint64_t)l,
-    };
+    memset(io, 0, sizeof *io);
+    io->queue = queue_of(pass);
+    io->batch = pass->memory->batch;
+    io->minibatch_size = pass->run->plan->batch;
+    io->label_smoothing = pass->run->config.label_smoothing;
+    io->scratch = pass->scratch == NULL ? NULL : pass->scratch + pass->memory->scratchpad_offset[pass->kind];
+    if (layer->type == SP_LAYER_DROPOUT && pass->kind == SP_PASS_FORWARD) {
+        io->seed = pass->run->config.seed;
+        io->sequence = (uint64_t)(pass->instr->minibatch * M + pass->instr->microbatch) << 16 | (uint64_t)l;
+    }
     for (int i = 0; i < layer->input_count; i++)
         io->input[i] = value_of(pass, layer->inputs[i]);
     if (l + 1 < pass->run->plan->network->layer_count)
@@ -226,16 +229,17 @@ static sp_status run_layers(struct pass *pass, const struct given *given, struct
     for (int l = pass->stage->first_layer; l < pass->stage->layer_end; l++) {
         struct exec_io io;
         fill_io(pass, l, &io);
-        io.labels = given->labels;
-        if (given->result != NULL) {
+        bool is_loss = l + 1 == pass->run->plan->network->layer_count;
+        io.labels = is_loss ? given->labels : NULL;
+        if (is_loss && given->result != NULL) {
             io.loss_sum = &given->result->loss_sum;
             io.correct = &given->result->correct;
         }
         double start_s = layer_start_s(pass);
-        SP_TRY(pass->run->backend->run(pass->model, l, pass->kind, &io, err));
+        SP_TRY(exec_body_run(pass->run, pass->body, pass->model, l, pass->kind, &io, err));
         SP_TRY(add_layer_span(pass, l, start_s, err));
     }
-    return SP_OK;
+    return exec_body_end(pass->run, pass->body, err);
 }
 
 static sp_status run_forward(struct pass *pass, struct sp_error *err)
@@ -252,6 +256,7 @@ static sp_status run_forward(struct pass *pass, struct sp_error *err)
     SP_TRY(exec_flow_begin(run, device, pass->instr, err));
     if (takes > 0)
         SP_TRY(take_input(pass, &batch, &given, err));
+    pass->body = exec_body_begin(run, device, pass->instr, pass->kind);
     SP_TRY(run_layers(pass, &given, err));
     SP_TRY(exec_flow_end(run, device, is_last_stage(pass) ? given.result : NULL, err));
     release_batch(pass, takes);
@@ -296,14 +301,20 @@ static size_t parameter_bytes(const struct pass *pass, int l)
     return end - pass->parameters->offset[local][0];
 }
 
+static sp_status add(const struct pass *pass, int tensor, size_t bytes, void *sum, const void *addend,
+                     struct sp_error *err)
+{
+    const struct exec_sum it = {queue_of(pass), tensor, bytes, sum, addend};
+    return exec_body_add(pass->run, pass->body, pass->model, &it, err);
+}
+
 static sp_status add_partials(const struct pass *pass, int l, struct sp_error *err)
 {
     char *sum = pass->gradients + pass->parameters->offset[l - pass->stage->first_layer][0];
     size_t bytes = parameter_bytes(pass, l);
     if (pass->instr->microbatch == 0 || bytes == 0)
         return SP_OK;
-    return pass->run->backend->add(pass->model, queue_of(pass), -1, bytes, sum,
-                                   pass->scratch + pass->memory->partial_offset, err);
+    return add(pass, -1, bytes, sum, pass->scratch + pass->memory->partial_offset, err);
 }
 
 static sp_status backward_layer(const struct pass *pass, int l, struct sp_error *err)
@@ -331,11 +342,10 @@ static sp_status backward_layer(const struct pass *pass, int l, struct sp_error 
         addend += pass->memory->addend_bytes;
     }
     fill_parameter_gradients(pass, l, &io);
-    SP_TRY(pass->run->backend->run(pass->model, l, SP_PASS_BACKWARD, &io, err));
+    SP_TRY(exec_body_run(pass->run, pass->body, pass->model, l, SP_PASS_BACKWARD, &io, err));
     for (int i = 0; i < layer->input_count; i++)
         if (sums[i] != NULL)
-            SP_TRY(pass->run->backend->add(pass->model, queue_of(pass), layer->inputs[i], 0, sums[i],
-                                           io.input_gradient[i], err));
+            SP_TRY(add(pass, layer->inputs[i], 0, sums[i], io.input_gradient[i], err));
     return add_partials(pass, l, err);
 }
 
@@ -343,10 +353,12 @@ sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr
 {
     struct pass pass = begin_pass(run, instr, SP_PASS_BACKWARD);
     SP_TRY(exec_flow_begin(run, pass.stage->backward_device, instr, err));
+    pass.body = exec_body_begin(run, pass.stage->backward_device, instr, pass.kind);
     for (int l = pass.stage->layer_end - 1; l >= pass.stage->first_layer; l--) {
         double start_s = layer_start_s(&pass);
         SP_TRY(backward_layer(&pass, l, err));
         SP_TRY(add_layer_span(&pass, l, start_s, err));
     }
+    SP_TRY(exec_body_end(run, pass.body, err));
     return exec_flow_end(run, pass.stage->backward_device, NULL, err);
 }

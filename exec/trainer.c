@@ -1,5 +1,6 @@
 #include "exec/trainer.h"
 #include "common/alloc.h"
+#include "exec/body.h"
 #include "exec/flow.h"
 
 #include <pthread.h>
@@ -470,6 +471,13 @@ struct sp_trace *exec_trainer_take_layers(struct exec_trainer *trainer)
 double exec_trainer_time_s(const struct exec_trainer *trainer)
 {
     return trainer->run.time_s;
+}
+
+struct exec_graph_count exec_trainer_graphs(const struct exec_trainer *trainer)
+{
+    struct exec_graph_count count;
+    exec_bodies_count(&trainer->run, &count);
+    return count;
 }
 
 const struct sp_epoch_device *exec_trainer_epoch_devices(const struct exec_trainer *trainer)

@@ -36,9 +36,21 @@ struct exec_progress {
     double elapsed_s, samples_per_s, remaining_s;
 };
 
+/* Whether what a device is given again and again goes to it as one graph, where its backend can (exec/body.h). The
+ * weights are the same either way, bit for bit. */
+enum exec_graphs { EXEC_GRAPHS_AUTO, EXEC_GRAPHS_ON, EXEC_GRAPHS_OFF };
+extern const char *const exec_graphs_names[]; /* of that enum; the words of devices.graphs */
+
+struct exec_graph_count {
+    int64_t captured, replayed, refused;
+    char *why; /* the first one was refused; NULL: none was */
+};
+
 struct exec_trainer_config {
     const struct exec_backend *backend;
     enum exec_workers workers;
+    enum exec_graphs graphs;
+    int graphs_kept; /* of each pass of a stage, at most; 0: 128 */
     struct exec_backend_config compute;
     bool pin;                /* device d to cores [d * threads, (d + 1) * threads) where there are that many */
     struct exec_sgd sgd;     /* lr: times the factor of `rate` and of the stage */
@@ -95,6 +107,9 @@ double exec_trainer_time_s(const struct exec_trainer *trainer);
 const struct sp_epoch_summary *exec_trainer_epochs(const struct exec_trainer *trainer, int *count);
 const struct sp_epoch_device *
 exec_trainer_epoch_devices(const struct exec_trainer *trainer); /* [epoch * devices + d] */
+
+/* Graphs made and replayed, and the captures that failed; `why` is the trainer's. */
+struct exec_graph_count exec_trainer_graphs(const struct exec_trainer *trainer);
 
 /* Staleness as counted in the run, from the versions really read and applied; the largest seen, per stage. */
 void exec_trainer_counted_staleness(const struct exec_trainer *trainer, int stage, int64_t *forward, int64_t *backward);

@@ -53,6 +53,8 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     bool lenet = strcmp(setting->network, "lenet5") == 0;
     struct sp_shape shape = lenet ? (struct sp_shape){1, 12, 12} : (struct sp_shape){3, 8, 8};
     struct sp_network_spec spec = {.builtin = setting->network};
+    if (strchr(setting->network, '/') != NULL)
+        spec = (struct sp_network_spec){.file = setting->network};
     if (sp_network_create(&spec, shape, 10, &run->network, &err) != SP_OK)
         fail_msg("%s", err.text);
     run->plan = make_plan(setting, run->network);
@@ -62,6 +64,8 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
         fail_msg("%s", err.text);
     struct exec_trainer_config config = exec_trainer_config_default();
     config.workers = setting->workers;
+    config.graphs = setting->graphs;
+    config.graphs_kept = setting->graphs_kept;
     config.backend = backend_of(setting);
     config.sgd = (struct exec_sgd){.lr = setting->lr,
                                    .momentum = setting->momentum,
@@ -114,6 +118,28 @@ float *run_parameters(struct run *run, int64_t *count)
         }
     *count = at - all;
     return all;
+}
+
+float *run_numbers(struct run *run, int64_t *count)
+{
+    int64_t weights, losses = run->plan->minibatches;
+    int evaluations;
+    const struct sp_epoch_summary *epochs = exec_trainer_epochs(run->trainer, &evaluations);
+    float *all = run_parameters(run, &weights);
+    *count = weights + losses + evaluations;
+    all = realloc(all, sizeof *all * (size_t)*count);
+    memcpy(all + weights, exec_trainer_losses(run->trainer), sizeof *all * (size_t)losses);
+    for (int e = 0; e < evaluations; e++)
+        all[weights + losses + e] = (float)epochs[e].test_loss;
+    return all;
+}
+
+void expect_same_numbers(const float *a, const float *b, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+            fail_msg("number %lld of %lld is %.9g and %.9g", (long long)i, (long long)count, (double)a[i],
+                     (double)b[i]);
 }
 
 float *run_once(const struct run_setting *setting, int64_t *count)

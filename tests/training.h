@@ -9,7 +9,7 @@
 
 /* What a run is made of; zero is a default everywhere. */
 struct run_setting {
-    const char *network;                /* lenet5 (1x12x12) or a resnet (3x8x8) */
+    const char *network;                /* lenet5 (1x12x12), a resnet (3x8x8) or a file's path (3x8x8) */
     const struct exec_backend *backend; /* NULL: ref */
     int cuts[8], cut_count;
     int *forward_devices, *backward_devices;
@@ -19,6 +19,8 @@ struct run_setting {
     int microbatches, minibatches, batch;
     int64_t evaluate_every;
     enum exec_workers workers;
+    enum exec_graphs graphs;
+    int graphs_kept;
     float lr, momentum;
     float weight_decay;
     bool nesterov, decay_weights_only;
@@ -46,6 +48,10 @@ void run_close(struct run *run);
 
 /* All parameters in plain order, layer by layer; *count elements; the caller frees. */
 float *run_parameters(struct run *run, int64_t *count);
+
+/* Behind the parameters, losses and the evaluations' losses: all that timing must not change. Of a run that is over. */
+float *run_numbers(struct run *run, int64_t *count);
+void expect_same_numbers(const float *a, const float *b, int64_t count);
 
 /* Opens, trains, takes the parameters, closes. */
 float *run_once(const struct run_setting *setting, int64_t *count);

@@ -79,6 +79,9 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.spans_per_lane = experiment->sim.trace;
     config.layer_spans = program->layer_spans;
     config.stop = &program_stop;
+    for (int g = 0; exec_graphs_names[g] != NULL; g++)
+        if (strcmp(exec_graphs_names[g], experiment->devices.graphs) == 0)
+            config.graphs = (enum exec_graphs)g;
     view->terminal = isatty(STDERR_FILENO);
     if (!program->quiet) {
         config.progress = show_progress;
@@ -115,6 +118,18 @@ sp_status program_open_data(const struct program_setup *setup, struct exec_datas
     return sp_reject(err, config.mark, "data.dir: %lld training and %lld test samples there; %s has %lld and %lld",
                      (long long)train, (long long)test, config.set, (long long)known.train_samples,
                      (long long)known.test_samples);
+}
+
+/* What became of graphs, for those who want to know; that some could not be made, for all. */
+static void tell_graphs(const struct program *program, const struct exec_trainer *trainer)
+{
+    struct exec_graph_count count = exec_trainer_graphs(trainer);
+    if (program->verbose && count.captured > 0)
+        fprintf(stderr, "%lld CUDA graphs, launched %lld times\n", (long long)count.captured,
+                (long long)count.replayed);
+    if (!program->quiet && count.refused > 0)
+        fprintf(stderr, "%lld CUDA graphs could not be made, and their work was launched piece by piece: %s\n",
+                (long long)count.refused, count.why);
 }
 
 static void fill_result(const struct program_setup *setup, struct exec_trainer *trainer, struct program_result *result)
@@ -227,6 +242,7 @@ static sp_status run_all(const struct program *program, const struct program_set
     sp_status status = exec_trainer_create(setup->plan, data, &config, &trainer, err);
     if (status == SP_OK) {
         status = exec_trainer_run(trainer, err);
+        tell_graphs(program, trainer);
         status = tell_stopped(checkpoints, trainer, status, err);
         if (status == SP_E_BACKEND) { /* what was done is worth keeping */
             fill_result(setup, trainer, result);

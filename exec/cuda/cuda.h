@@ -113,8 +113,12 @@ bool exec_cuda_reaches(const void *context, int from, int to);
 sp_status exec_cuda_enqueue_copy(struct exec_cuda_context *context, void *to, const void *from, size_t bytes,
                                  cudaStream_t stream, struct sp_error *err);
 
-/* Queues and events (exec/cuda/queue.c). */
+/* Queues and events (exec/cuda/queue.c), and what they keep (exec/cuda/graph.c). */
 extern const struct exec_async exec_cuda_async;
+sp_status exec_cuda_capture_begin(void *queue, struct sp_error *err);
+sp_status exec_cuda_capture_end(void *queue, void **graph, struct sp_error *err);
+sp_status exec_cuda_replay(void *queue, void *graph, struct sp_error *err);
+void exec_cuda_graph_destroy(void **graph);
 
 /* What cuDNN and cuBLAS do (exec/cuda/layers.c): descriptors and algorithms of a layer, and its passes. */
 sp_status exec_cuda_layer_create(struct exec_cuda_model *model, int l, struct sp_error *err);

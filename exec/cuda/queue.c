@@ -147,4 +147,8 @@ const struct exec_async exec_cuda_async = {
     .reaches = exec_cuda_reaches,
     .take_host = exec_cuda_take_host,
     .release_host = exec_cuda_release_host,
+    .capture_begin = exec_cuda_capture_begin,
+    .capture_end = exec_cuda_capture_end,
+    .replay = exec_cuda_replay,
+    .graph_destroy = exec_cuda_graph_destroy,
 };

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -41,15 +42,14 @@ static void expect_words(const struct sp_error *err, const char *words)
 }
 
 /* The n-th call of anything fails, n = 1, 2, 3, then in growing steps, until none is left to fail. */
-static void any_call_may_fail(void **state)
+static void must_not_hang_or_leak(const struct run_setting *setting)
 {
-    (void)state;
     int failures = 0;
     devices_set(2);
     for (int64_t n = 1;; n += 1 + n / 12) {
         struct sp_error err = {0};
         cudasim_fail("*", n, 1);
-        sp_status status = try_run(&two_devices, &err);
+        sp_status status = try_run(setting, &err);
         bool failed = cudasim_failed() != 0;
         cudasim_clear_failures();
         if (!failed) {
@@ -66,17 +66,79 @@ static void any_call_may_fail(void **state)
     assert_true(failures > 50);
 }
 
+static void any_call_may_fail(void **state)
+{
+    (void)state;
+    must_not_hang_or_leak(&two_devices);
+}
+
+/* Stages wait for each other, so after two minibatches all is replayed. */
+static const struct run_setting with_graphs = {.network = "lenet5",
+                                               .backend = &exec_cuda_backend,
+                                               .cuts = {2},
+                                               .cut_count = 1,
+                                               .schedule = "sequential",
+                                               .graphs = EXEC_GRAPHS_ON,
+                                               .minibatches = 6,
+                                               .lr = 0.01f};
+
+static void any_call_may_fail_with_graphs(void **state)
+{
+    (void)state;
+    must_not_hang_or_leak(&with_graphs);
+}
+
+/* A capture that fails, at its begin, in the middle or at its end, costs the graph and nothing else. LeNet-5 in one
+ * stage: B is captured in the second minibatch, F in the third, for its score goes to two entries in turn. */
+static void what_cannot_be_captured_is_launched(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call;
+        int at, code;
+    } cases[] = {{"cudaStreamBeginCapture", 1, cudaErrorIllegalState},
+                 {"cudaStreamEndCapture", 2, cudaErrorStreamCaptureInvalidated},
+                 {"cudaGraphInstantiate", 1, cudaErrorMemoryAllocation},
+                 {"cudnnConvolutionForward", 5, CUDNN_STATUS_NOT_SUPPORTED},
+                 {"cudnnConvolutionBackwardFilter", 3, CUDNN_STATUS_EXECUTION_FAILED},
+                 {"cublasSgemm", 13, CUBLAS_STATUS_NOT_SUPPORTED}};
+    struct run_setting s = with_graphs;
+    int64_t count, other;
+    s.cut_count = 0;
+    devices_set(1);
+    s.graphs = EXEC_GRAPHS_OFF;
+    float *expected = run_once(&s, &count);
+    s.graphs = EXEC_GRAPHS_ON;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct run run;
+        run_open(&s, &run);
+        cudasim_fail(cases[c].call, cases[c].at, cases[c].code);
+        run_train(&run);
+        assert_true(cudasim_failed());
+        cudasim_clear_failures();
+        struct exec_graph_count graphs = exec_trainer_graphs(run.trainer);
+        assert_int_equal(graphs.refused, 1);
+        assert_non_null(strstr(graphs.why, cases[c].call));
+        float *found = run_parameters(&run, &other);
+        expect_same_numbers(expected, found, count);
+        free(found);
+        run_close(&run);
+        assert_int_equal(devices_leaks(), 0);
+    }
+    free(expected);
+}
+
 /* Work that fails on the device is told where it happened, or a little later, and with what was under way. */
 static void a_failing_device_names_its_instruction(void **state)
 {
     (void)state;
     static const char *const calls[] = {"cudnnConvolutionForward", "cudnnPoolingBackward", "cudaMemcpyPeerAsync",
-                                        "cublasSgemm"};
+                                        "cublasSgemm", "cudaGraphLaunch"};
     devices_set(2);
-    for (int c = 0; c < 4; c++) {
+    for (int c = 0; c < 5; c++) {
         struct sp_error err = {0};
         cudasim_fail_later(calls[c], 5, cudaErrorIllegalAddress);
-        assert_int_equal(try_run(&two_devices, &err), SP_E_BACKEND);
+        assert_int_equal(try_run(c == 4 ? &with_graphs : &two_devices, &err), SP_E_BACKEND);
         assert_true(cudasim_failed());
         cudasim_clear_failures();
         expect_words(&err, "cuda: cu"); /* of whichever library was called next: the device stays broken */
@@ -146,6 +208,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_call_may_fail),
+        cmocka_unit_test(any_call_may_fail_with_graphs),
+        cmocka_unit_test(what_cannot_be_captured_is_launched),
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
         cmocka_unit_test(without_devices_it_says_what_is_missing),

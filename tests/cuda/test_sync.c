@@ -18,32 +18,14 @@
 
 #include <cmocka.h>
 
-/* Trains; gives the weights, and behind them losses and the evaluations' losses. */
 static float *train(const struct run_setting *setting, int64_t *count)
 {
     struct run run;
-    int64_t weights;
-    int evaluations;
     run_open(setting, &run);
     run_train(&run);
-    const struct sp_epoch_summary *epochs = exec_trainer_epochs(run.trainer, &evaluations);
-    float *all = run_parameters(&run, &weights);
-    int64_t losses = run.plan->minibatches;
-    *count = weights + losses + evaluations;
-    all = realloc(all, sizeof *all * (size_t)*count);
-    memcpy(all + weights, exec_trainer_losses(run.trainer), sizeof *all * (size_t)losses);
-    for (int e = 0; e < evaluations; e++)
-        all[weights + losses + e] = (float)epochs[e].test_loss;
+    float *all = run_numbers(&run, count);
     run_close(&run);
     return all;
-}
-
-static void expect_same(const float *a, const float *b, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
-            fail_msg("number %lld of %lld is %.9g and %.9g", (long long)i, (long long)count, (double)a[i],
-                     (double)b[i]);
 }
 
 /* One interpreter without delays, then threads with them. */
@@ -63,7 +45,7 @@ static void timing_must_not_matter(struct run_setting s, int devices, bool reach
         devices_delay((uint64_t)seed, 300);
         float *found = train(&s, &other);
         assert_int_equal(count, other);
-        expect_same(expected, found, count);
+        expect_same_numbers(expected, found, count);
         free(found);
     }
     devices_delay(0, 0);
@@ -152,13 +134,13 @@ static void a_resumed_run_is_the_uninterrupted_one(void **state)
     s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 2, .keep = 9};
     devices_delay(7, 300);
     float *found = train(&s, &other);
-    expect_same(expected, found, count);
+    expect_same_numbers(expected, found, count);
     free(found);
     snprintf(path, sizeof path, "%s/minibatch-000000004.safetensors", folder);
     s.checkpoint = (struct exec_checkpoint_config){.resume = path};
     found = train(&s, &other);
     assert_int_equal(count, other);
-    expect_same(expected, found, count);
+    expect_same_numbers(expected, found, count);
     devices_delay(0, 0);
     free(found);
     free(expected);

@@ -186,8 +186,10 @@ static void the_same_bits_whatever_the_timing(void **state)
         devices_delay(0, 0);
         draw(&drawn, &random);
         drawn.setting.workers = EXEC_WORKERS_ONE;
+        drawn.setting.graphs = EXEC_GRAPHS_OFF;
         struct outcome one = train(&drawn.setting);
         drawn.setting.workers = EXEC_WORKERS_THREADS;
+        drawn.setting.graphs = round % 2 == 0 ? EXEC_GRAPHS_ON : EXEC_GRAPHS_AUTO;
         devices_delay((uint64_t)round + 1, 1 << pick(&random, 9));
         struct outcome threads = train(&drawn.setting);
         expect_same(&one, &threads, what);
