@@ -3,6 +3,9 @@
  *
  * A thread takes the next number, waits until the slot of that number is its, and fills it. What a minibatch holds
  * depends on its number alone, so it does not matter who prepares it.
+ *
+ * A device that is woken by a message may find a loader's thread on its core; the kernel lets that one have its slice
+ * of some milliseconds first. So a loader's thread gives way every now and then.
  */
 #include "common/alloc.h"
 #include "common/random.h"
@@ -10,10 +13,12 @@
 #include "exec/data/data.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { TAKERS = 2 };
+enum { TAKERS = 2, GIVE_WAY_NS = 100000 };
 
 struct slot {
     float *pixels;
@@ -115,6 +120,25 @@ static bool take(struct exec_loader *loader, int64_t *number)
     return more;
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void fill(struct worker *worker, struct slot *slot, int64_t number)
+{
+    int64_t since = now_ns();
+    for (int row = 0; row < worker->loader->config.batch; row++) {
+        prepare(worker, slot, number, row);
+        if (now_ns() - since > GIVE_WAY_NS) {
+            sched_yield();
+            since = now_ns();
+        }
+    }
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = argument;
@@ -123,8 +147,7 @@ static void *work(void *argument)
     int64_t number;
     while (take(loader, &number)) {
         struct slot *slot = &loader->slots[number % config->ahead];
-        for (int row = 0; row < config->batch; row++)
-            prepare(worker, slot, number, row);
+        fill(worker, slot, number);
         pthread_mutex_lock(&loader->mutex);
         slot->number = number;
         slot->released = number < config->taken ? 1 : 0;

@@ -4,11 +4,15 @@
 #include "exec/data/kinds.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct synthetic {
     uint64_t seed;
     int64_t elements;
+    float *patterns; /* [class * elements]; NULL: too many, each is made when it is wanted */
 };
+
+enum { MOST_KEPT = 1 << 22 }; /* elements of patterns */
 
 /* Element `i` of stream `a`, a standard normal number. */
 static void fill(uint64_t seed, uint64_t a, int64_t elements, float scale, float *out)
@@ -24,21 +28,30 @@ static void fill(uint64_t seed, uint64_t a, int64_t elements, float scale, float
     }
 }
 
+static void make_pattern(const struct synthetic *self, int64_t label, float *out)
+{
+    memset(out, 0, (size_t)self->elements * sizeof *out);
+    fill(self->seed, ((uint64_t)1 << 62) + (uint64_t)label, self->elements, 0.8f, out);
+}
+
 /* Streams: classes from 2^62, test samples from 2^61, training samples from 0. */
 static int32_t sample(const struct exec_dataset *set, enum exec_split split, int64_t index, float *pixels)
 {
     const struct synthetic *self = set->self;
     int32_t label = (int32_t)(index % set->classes);
-    for (int64_t i = 0; i < self->elements; i++)
-        pixels[i] = 0.0f;
-    fill(self->seed, ((uint64_t)1 << 62) + (uint64_t)label, self->elements, 0.8f, pixels);
+    if (self->patterns != NULL)
+        memcpy(pixels, self->patterns + label * self->elements, (size_t)self->elements * sizeof *pixels);
+    else
+        make_pattern(self, label, pixels);
     fill(self->seed, (split == EXEC_TEST ? (uint64_t)1 << 61 : 0) + (uint64_t)index, self->elements, 0.6f, pixels);
     return label;
 }
 
 static void close_synthetic(struct exec_dataset *set)
 {
-    free(set->self);
+    struct synthetic *self = set->self;
+    free(self->patterns);
+    free(self);
 }
 
 sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct exec_dataset *out, struct sp_error *err)
@@ -54,6 +67,11 @@ sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct e
     struct synthetic *self = sp_calloc(1, sizeof *self);
     self->seed = config->seed;
     self->elements = sp_shape_elements(config->shape);
+    if (self->elements * config->classes <= MOST_KEPT) {
+        self->patterns = sp_alloc((size_t)(self->elements * config->classes) * sizeof *self->patterns);
+        for (int c = 0; c < config->classes; c++)
+            make_pattern(self, c, self->patterns + c * self->elements);
+    }
     out->name = "synthetic";
     out->shape = config->shape;
     out->classes = config->classes;
