@@ -155,7 +155,7 @@ static double worst_stretch(const struct sim_contention *contention, int device_
 /* The seconds of a message in full. */
 static double message_s(const struct sim_cost *cost, const struct sim_channel_cost *channel)
 {
-    double seconds = channel->latency_s + channel->busy_s + 2 * channel->device_s;
+    double seconds = channel->latency_s + channel->busy_s + 2 * channel->device_s + cost->wake_s;
     for (int h = 0; h < channel->hops; h++)
         seconds += channel->bytes / cost->links[channel->route[h]].bytes_per_s;
     return seconds;

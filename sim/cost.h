@@ -70,7 +70,7 @@ struct sim_contention {
  */
 struct sim_noise {
     double *work;   /* [row]; NULL: none */
-    double message; /* of a message's time on its way, latency too */
+    double message; /* of a message's time on its way, latency and waking too */
     double handoff; /* of posting and taking a message */
     double run;
 };
@@ -96,6 +96,7 @@ struct sim_cost {
     struct sim_start_cost *starts;     /* [stage], of the first phase */
     struct sim_channel_cost *channels; /* [channel] */
     double handoff_s;                  /* time a device spends to post or take a message */
+    double patience_s, wake_s;         /* a device that has waited longer for a message sleeps, and is then late */
     char **bus_names;
     struct sim_link *links; /* fair ones */
     int link_count;

@@ -175,15 +175,18 @@ static struct sim_noise_message noise_of(const struct sim *sim, const struct sp_
     return sim->noise != NULL ? sim_noise_message(sim->noise, instr) : (struct sim_noise_message){1, 1, 1};
 }
 
-/* Takes the next message of a channel; when the device goes on. */
+/* Takes the next message of a channel; when the device goes on: who has slept must wake first. */
 static int64_t take(struct sim *sim, int device, const struct sp_instr *instr, int64_t since)
 {
     struct sim_channel *state = &sim->channels[instr->channel];
+    struct sim_noise_message noise = noise_of(sim, instr);
     int64_t arrival = state->arrivals[state->taken++ & (state->capacity - 1)];
     int64_t from = arrival > since ? arrival : since;
+    if (from - since > sim->patience)
+        from += scaled(sim->wake, noise.way);
     if (from > since)
         add_wait(sim, device, (enum sp_payload)state->payload, instr, since, from);
-    return from + scaled(message_of(sim, instr)->handling, noise_of(sim, instr).take);
+    return from + scaled(message_of(sim, instr)->handling, noise.take);
 }
 
 static enum sp_progress receive(struct sim *sim, int device, const struct sp_instr *instr)
@@ -355,6 +358,8 @@ static void set_costs(struct sim *sim, const struct sim_cost *cost)
             (struct sim_start_ticks){sim_ticks(cost->starts[i].first_s), sim_ticks(cost->starts[i].slot_s)};
         sim->starts_slowly |= sim->starts[i].first > 0 || sim->starts[i].slot > 0;
     }
+    sim->patience = sim_ticks(cost->patience_s);
+    sim->wake = sim_ticks(cost->wake_s);
     sim->messages = sp_calloc((size_t)plan->phase_count * (size_t)plan->channel_count + 1, sizeof *sim->messages);
     for (int p = 0; p < plan->phase_count; p++)
         for (int c = 0; c < plan->channel_count; c++) {

@@ -68,6 +68,7 @@ struct sim {
     struct sim_start_ticks *starts;     /* [stage] */
     bool starts_slowly;                 /* some are not zero */
     struct sim_channel_ticks *messages; /* [phase * channel_count + channel] */
+    int64_t patience, wake;             /* of a device that waits for a message */
     struct sim_channel *channels;
     int64_t *bus_free;
     int bus_count;

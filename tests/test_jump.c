@@ -144,6 +144,8 @@ static struct sim_cost *random_cost(const struct sp_plan *plan)
     cost->bus_count = below(4);
     cost->bus_names = sp_calloc(4, sizeof *cost->bus_names);
     cost->handoff_s = below(2) * 0.001;
+    cost->patience_s = below(3) * 0.1;
+    cost->wake_s = below(2) * 0.002;
     for (int c = 0; c < plan->channel_count; c++)
         cost->channels[c] = (struct sim_channel_cost){.latency_s = below(2) * 0.03,
                                                       .busy_s = below(2) * seconds() / 5,

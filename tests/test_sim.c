@@ -177,6 +177,32 @@ static void handing_over_takes_the_time_of_both_devices(void **state)
     sp_plan_destroy(&plan);
 }
 
+/*
+ * Who waits for 2 s or more sleeps, and takes 0.5 s to wake. F 0-1, on its way -1.5: device 1 has waited 1.5 and goes
+ * on at once, F 1.5-2.5, B -3.5, on its way -4: device 0 has waited 3 since its post and goes on at 4.5, B -5.5.
+ */
+static void who_waits_long_takes_time_to_wake(void **state)
+{
+    (void)state;
+    struct sp_plan *plan = chain_plan("sequential", 2, 1, 1);
+    struct sim_cost *cost = chain_cost(plan, 1.0, 1.0);
+    cost->patience_s = 2;
+    cost->wake_s = 0.5;
+    for (int c = 0; c < plan->channel_count; c++)
+        cost->channels[c].latency_s = 0.5;
+    struct sim_result result = chain_run(plan, cost);
+    chain_assert_near(result.time_s, 5.5);
+    chain_assert_near(result.trace->lanes[0].total.wait_s[SP_PAYLOAD_GRADIENT], 3.5);
+    chain_assert_near(result.trace->lanes[1].total.wait_s[SP_PAYLOAD_ACTIVATION], 1.5);
+    sim_result_fini(&result);
+    cost->patience_s = 1; /* now device 1 sleeps too */
+    result = chain_run(plan, cost);
+    chain_assert_near(result.time_s, 6.0);
+    sim_result_fini(&result);
+    sim_cost_destroy(&cost);
+    sp_plan_destroy(&plan);
+}
+
 /* One device, two minibatches of F 1, B 2, U 0.5, each followed by an evaluation of one minibatch, 3 s. */
 static void updates_and_evaluations_take_their_time(void **state)
 {
@@ -634,6 +660,7 @@ int main(void)
         cmocka_unit_test(schedules_without_flush_fill_the_pipeline),
         cmocka_unit_test(a_shared_bus_serves_first_come_first_served),
         cmocka_unit_test(handing_over_takes_the_time_of_both_devices),
+        cmocka_unit_test(who_waits_long_takes_time_to_wake),
         cmocka_unit_test(updates_and_evaluations_take_their_time),
         cmocka_unit_test(the_clock_starts_again_long_before_it_is_full),
         cmocka_unit_test(random_pipelines_take_the_time_of_the_oracle),
