@@ -3,6 +3,7 @@
 #include "common/random.h"
 #include "exec/data/kinds.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,14 @@ struct synthetic {
 
 enum { MOST_KEPT = 1 << 22 }; /* elements of patterns */
 
+/* Two standard normal numbers, as sp_random_normal, in single precision: a third of the time. */
+static void normal(uint32_t u, uint32_t v, float out[2])
+{
+    float radius = sqrtf(-2 * logf(((float)u + 1) * 0x1p-32f)), angle = (float)(2 * M_PI) * ((float)v * 0x1p-32f);
+    out[0] = radius * cosf(angle);
+    out[1] = radius * sinf(angle);
+}
+
 /* Element `i` of stream `a`, a standard normal number. */
 static void fill(uint64_t seed, uint64_t a, int64_t elements, float scale, float *out)
 {
@@ -21,8 +30,8 @@ static void fill(uint64_t seed, uint64_t a, int64_t elements, float scale, float
         uint32_t words[4];
         float numbers[4];
         sp_random_block(seed, SP_RANDOM_DATA, a, (uint32_t)(i / 4), words);
-        sp_random_normal(words[0], words[1], numbers);
-        sp_random_normal(words[2], words[3], numbers + 2);
+        normal(words[0], words[1], numbers);
+        normal(words[2], words[3], numbers + 2);
         for (int64_t j = i; j < i + 4 && j < elements; j++)
             out[j] += scale * numbers[j - i];
     }
