@@ -2,6 +2,7 @@
 
 #include "common/alloc.h"
 
+#include <gsl/gsl_errno.h>
 #include <gsl/gsl_linalg.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics.h>
@@ -178,10 +179,10 @@ static void slopes_of(const struct rows *rows, double expected, double strength,
                 *gsl_matrix_ptr(xx, c, d) += row->weight * row->x[c] * row->x[d];
         }
     }
-    gsl_linalg_cholesky_decomp1(xx);
-    gsl_linalg_cholesky_solve(xx, xy, solution);
+    bool solved =
+        gsl_linalg_cholesky_decomp1(xx) == GSL_SUCCESS && gsl_linalg_cholesky_solve(xx, xy, solution) == GSL_SUCCESS;
     for (int c = 0; c < C; c++)
-        out[c] = expected + gsl_vector_get(solution, (size_t)c);
+        out[c] = expected + (solved ? gsl_vector_get(solution, (size_t)c) : 0);
     gsl_matrix_free(xx);
     gsl_vector_free(xy);
     gsl_vector_free(solution);

@@ -2,6 +2,8 @@
 
 #include "common/alloc.h"
 
+#include <gsl/gsl_blas.h>
+#include <gsl/gsl_errno.h>
 #include <gsl/gsl_multifit_nlinear.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics.h>
@@ -110,7 +112,8 @@ static int residuals(const gsl_vector *x, void *self, gsl_vector *f)
     return GSL_SUCCESS;
 }
 
-static void solve(struct kind_fit *kind, double u[UNKNOWNS])
+/* False: there is no fit. One that has stopped getting better is as good as it gets. */
+static bool solve(struct kind_fit *kind, double u[UNKNOWNS])
 {
     gsl_multifit_nlinear_parameters parameters = gsl_multifit_nlinear_default_parameters();
     size_t n = (size_t)kind->count + UNKNOWNS;
@@ -118,12 +121,17 @@ static void solve(struct kind_fit *kind, double u[UNKNOWNS])
         gsl_multifit_nlinear_alloc(gsl_multifit_nlinear_trust, &parameters, n, UNKNOWNS);
     gsl_multifit_nlinear_fdf system = {.f = residuals, .n = n, .p = UNKNOWNS, .params = kind};
     gsl_vector_view start = gsl_vector_view_array(kind->expected, UNKNOWNS);
-    int why;
-    gsl_multifit_nlinear_init(&start.vector, &system, work);
-    gsl_multifit_nlinear_driver(200, 1e-8, 1e-8, 0, NULL, NULL, &why, work);
-    for (int k = 0; k < UNKNOWNS; k++)
+    int why, status = work != NULL ? gsl_multifit_nlinear_init(&start.vector, &system, work) : GSL_ENOMEM;
+    if (status == GSL_SUCCESS)
+        status = gsl_multifit_nlinear_driver(200, 1e-8, 1e-8, 0, NULL, NULL, &why, work);
+    bool fits =
+        (status == GSL_SUCCESS || status == GSL_EMAXITER || status == GSL_ENOPROG) && isfinite(gsl_blas_dnrm2(work->f));
+    for (int k = 0; k < UNKNOWNS && fits; k++) {
         u[k] = gsl_vector_get(work->x, (size_t)k);
+        fits = isfinite(u[k]);
+    }
     gsl_multifit_nlinear_free(work);
+    return fits;
 }
 
 static double quantile(double *values, int count, double share)
@@ -197,11 +205,11 @@ static void hold_out(const struct kind_fit *all, struct held *out)
         if (!held[p])
             part.points[part.count++] = all->points[p];
     }
-    if (part.count < all->count)
-        solve(&part, u);
+    bool fits = part.count < all->count && solve(&part, u);
     for (int p = 0; p < all->count; p++)
-        if (held[p]) {
-            *(double *)sp_grow((void **)&out->errors, out->count, sizeof(double)) = error_at(u, all->points[p]);
+        if (held[p]) { /* without a fit nothing is right */
+            *(double *)sp_grow((void **)&out->errors, out->count, sizeof(double)) =
+                fits ? error_at(u, all->points[p]) : 1;
             *(double *)sp_grow((void **)&out->seconds, out->count, sizeof(double)) = all->points[p]->seconds;
             out->count++;
         }
@@ -210,12 +218,15 @@ static void hold_out(const struct kind_fit *all, struct held *out)
     free(held);
 }
 
-static struct sim_roofline_row row_of(const struct kind_fit *kind, enum sp_layer_type type, bool backward)
+/* Adds a kind's row, unless it cannot be fitted. */
+static void add_row(const struct kind_fit *kind, enum sp_layer_type type, bool backward, struct sim_roofline *out)
 {
-    double u[UNKNOWNS], *errors = sp_calloc((size_t)kind->count, sizeof *errors);
+    double u[UNKNOWNS], *errors;
     struct sim_roofline_row row = {.type = type, .backward = backward, .points = kind->count, .least = INFINITY};
     struct kind_fit copy = *kind;
-    solve(&copy, u);
+    if (!solve(&copy, u))
+        return;
+    errors = sp_calloc((size_t)kind->count, sizeof *errors);
     for (int p = 0; p < kind->count; p++) {
         errors[p] = error_at(u, kind->points[p]);
         row.least = fmin(row.least, kind->points[p]->work.work);
@@ -229,7 +240,8 @@ static struct sim_roofline_row row_of(const struct kind_fit *kind, enum sp_layer
     row.launch_s = exp(u[LAUNCH]);
     row.residual = quantile(errors, kind->count, 0.5);
     free(errors);
-    return row;
+    *(struct sim_roofline_row *)sp_grow((void **)&out->rows, out->count, sizeof *out->rows) = row;
+    out->count++;
 }
 
 void sim_roofline_fit(const struct sim_roofline_point *points, int count, double flops, double bytes_per_s,
@@ -252,9 +264,7 @@ void sim_roofline_fit(const struct sim_roofline_point *points, int count, double
         if (kind.count == 0)
             continue;
         hold_out(&kind, &held);
-        *(struct sim_roofline_row *)sp_grow((void **)&out->rows, out->count, sizeof *out->rows) =
-            row_of(&kind, type, k % 2);
-        out->count++;
+        add_row(&kind, type, k % 2, out);
     }
     out->held_points = held.count;
     out->held_median = held_quantile(&held, 0.5);

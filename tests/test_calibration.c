@@ -5,6 +5,8 @@
 #include "sim/roofline.h"
 #include "tests/networks.h"
 
+#include <gsl/gsl_errno.h>
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -189,11 +191,29 @@ static void without_neighbours_nobody_is_slowed(void **state)
     sim_overlaps_fini(&overlaps);
 }
 
+/* Times that are no times: what cannot be fitted has no row, and what was held out counts as all wrong. */
+static void what_cannot_be_fitted_is_left_out(void **state)
+{
+    (void)state;
+    static const int batches[] = {64, 32};
+    struct sim_roofline_point points[256];
+    struct sim_roofline fit;
+    int count = convolution_points("resnet20", batches, 2, 0, points);
+    for (int p = 0; p < count; p++)
+        points[p].seconds = INFINITY;
+    sim_roofline_fit(points, count, 100e9, 20e9, &fit);
+    assert_int_equal(fit.count, 0);
+    assert_true(fit.held_points > 0 && fit.held_median == 1);
+    sim_roofline_fini(&fit);
+}
+
 int main(void)
 {
+    gsl_set_error_handler_off(); /* as the program does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_law_is_found_again_on_another_network),
         cmocka_unit_test(what_follows_no_law_shows_in_what_was_held_out),
+        cmocka_unit_test(what_cannot_be_fitted_is_left_out),
         cmocka_unit_test(work_is_counted_by_hand),
         cmocka_unit_test(neighbours_costs_are_found_again),
         cmocka_unit_test(without_neighbours_nobody_is_slowed),

@@ -1,6 +1,8 @@
 #include "common/program/program.h"
 #include "common/alloc.h"
 
+#include <gsl/gsl_errno.h>
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,6 +227,7 @@ int main(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
+    gsl_set_error_handler_off(); /* else odd input ends the program; fits look at what they are told */
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
     sp_status status = parse(&program, argc, argv, &err);

@@ -3,6 +3,7 @@
 #include "sim/noise.h"
 #include "sim/repeat.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -146,12 +147,14 @@ void program_print_intervals(const struct sp_summary *summary)
 
 static void print_summary(const struct sp_summary *summary)
 {
-    char time[32];
+    char time[32], speedup[32] = "none"; /* of a run that takes no time */
+    if (isfinite(summary->speedup))
+        snprintf(speedup, sizeof speedup, "%.2f", summary->speedup);
     printf("%s: %s, %lld minibatches of %d on %d device%s\n", summary->name, summary->schedule,
            (long long)summary->minibatches, summary->batch, summary->device_count,
            summary->device_count == 1 ? "" : "s");
-    printf("  time %s, %.0f samples/s, speedup %.2f, utilization %.1f %%, stale weights %.1f %%\n",
-           program_seconds(summary->time_s, time), summary->samples_per_s, summary->speedup, 100 * summary->utilization,
+    printf("  time %s, %.0f samples/s, speedup %s, utilization %.1f %%, stale weights %.1f %%\n",
+           program_seconds(summary->time_s, time), summary->samples_per_s, speedup, 100 * summary->utilization,
            100 * summary->stale_weight_fraction);
     program_print_intervals(summary);
     for (int d = 0; d < summary->device_count; d++) {
