@@ -11,6 +11,7 @@
 
 struct exec_transport {
     const char *name;
+    double patience_s; /* who waits longer sleeps; 0: nobody does */
 
     sp_status (*create)(const struct sp_plan *plan, void **out, struct sp_error *err);
     void (*destroy)(void **self);

@@ -48,14 +48,15 @@ static const struct sp_field machine_fields[] = {
 static const struct sp_field speed_fields[] = {
     AT("flops", flops, SP_FIELD_DOUBLE, 1, 1e18),
     AT("bytes", bytes_per_s, SP_FIELD_DOUBLE, 1, 1e18),
-    FACTOR("drift", drift),
     FACTOR("load", load),
 };
 static const struct sp_field stage_fields[] = {
     SECONDS("update", update_s),
     SECONDS("update_parameter", update_parameter_s),
+    SECONDS("handoff", handoff_s),
     SECONDS("handover", handover_s),
-    SECONDS("handover_awake", handover_awake_s),
+    SECONDS("patience", patience_s),
+    SECONDS("wake", wake_s),
     SECONDS("restart", restart_s),
     SECONDS("received_byte", received_byte_s),
     SECONDS("start", start_s),
@@ -63,10 +64,8 @@ static const struct sp_field stage_fields[] = {
     SECONDS("load_sample", load_sample_s),
 };
 static const struct sp_field noise_fields[] = {
-    FACTOR("forward", noise_forward),
-    FACTOR("backward", noise_backward),
-    FACTOR("update", noise_update),
-    FACTOR("run", noise_run),
+    FACTOR("forward", noise_forward), FACTOR("backward", noise_backward), FACTOR("update", noise_update),
+    FACTOR("message", noise_message), FACTOR("run", noise_run),
 };
 static const struct sp_field held_fields[] = {
     AT("points", fit.held_points, SP_FIELD_INT, 0, 1e9),
@@ -226,8 +225,8 @@ static sp_status read_fit(const struct sp_yaml *root, struct sim_profile *out, s
 
 static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
 {
-    static const char *const others[] = {"machine", "speed",  "stage",  "noise",    "in_flight", "contention",
-                                         "mean",    "inputs", "layers", "held_out", "fit",       NULL};
+    static const char *const others[] = {"machine", "speed",  "stage",    "noise", "in_flight", "contention",
+                                         "inputs",  "layers", "held_out", "fit",   NULL};
     SP_TRY(sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err));
     sp_status parts[] = {
         read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
@@ -236,7 +235,6 @@ static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, 
         read_map(root, "noise", noise_fields, COUNT(noise_fields), out, err),
         read_map(root, "held_out", held_fields, COUNT(held_fields), out, err),
         read_classes(root, "in_flight", out->in_flight, err),
-        read_classes(root, "mean", out->mean, err),
         read_contention(root, out, err),
         read_list(root, "inputs", input_fields, COUNT(input_fields), sizeof *out->inputs, false, (void **)&out->inputs,
                   &out->input_count, err),
@@ -279,24 +277,23 @@ static void write_head(FILE *out, const struct sim_profile *p)
         out,
         "# Measured by `stalepipe profile`: seconds of a microbatch. Use with cost: {model: profile, file: ...}.\n"
         "machine: {cpu: \"%s\", cores: %d, backend: %s, threads: %d, convolution: %s}\n"
-        "# one core, by probes between the measurements; drift: their deviation; load: cores others used, at worst\n"
-        "speed: {flops: %.4g, bytes: %.4g, drift: %.4f, load: %.4f}\n"
+        "# one core, by probes between the measurements; load: cores others used, at worst\n"
+        "speed: {flops: %.4g, bytes: %.4g, load: %.4f}\n"
         "network: \"%s\"\n"
-        "# an optimiser step, and for each parameter; a message to a device that sleeps, or still looks;\n"
-        "# what its stage takes longer then, and for each byte it gets; a run's first pass, and for\n"
-        "# each byte of memory touched first; a sample to load\n"
-        "stage: {update: %.4e, update_parameter: %.4e, handover: %.4e, handover_awake: %.4e, "
+        "# an optimiser step, and for each parameter; posting or taking a message, its way to a device that still "
+        "looks,\n"
+        "# how long one looks, how much later one that sleeps goes on, what its stages take longer then, and for each\n"
+        "# byte they get; a run's first pass, and for each byte of memory touched first; a sample to load\n"
+        "stage: {update: %.4e, update_parameter: %.4e, handoff: %.4e, handover: %.4e, patience: %.4e, wake: %.4e, "
         "restart: %.4e, received_byte: %.4e, start: %.4e, touch_byte: %.4e, load_sample: %.4e}\n"
-        "# relative deviations: of an instruction, of a whole run\n"
-        "noise: {forward: %.4f, backward: %.4f, update: %.4f, run: %.4f}\n",
-        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->flops, p->bytes_per_s, p->drift, p->load,
-        p->network, p->update_s, p->update_parameter_s, p->handover_s, p->handover_awake_s, p->restart_s,
+        "# relative deviations: of an instruction, a message, a whole run\n"
+        "noise: {forward: %.4f, backward: %.4f, update: %.4f, message: %.4f, run: %.4f}\n",
+        p->cpu, p->cores, p->backend, p->threads, p->convolution, p->flops, p->bytes_per_s, p->load, p->network,
+        p->update_s, p->update_parameter_s, p->handoff_s, p->handover_s, p->patience_s, p->wake_s, p->restart_s,
         p->received_byte_s, p->start_s, p->touch_byte_s, p->load_sample_s, p->noise_forward, p->noise_backward,
-        p->noise_update, p->noise_run);
+        p->noise_update, p->noise_message, p->noise_run);
     fputs("# times as long where several microbatches are in flight\nin_flight: ", out);
     write_classes(out, p->in_flight);
-    fputs("# means over medians\nmean: ", out);
-    write_classes(out, p->mean);
     fputs("# how much longer a class takes while another device does another class\ncontention:\n", out);
     for (int c = 0; c < SIM_CLASS_COUNT; c++) {
         fprintf(out, "  %s: ", sim_class_names[c]);

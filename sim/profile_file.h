@@ -1,8 +1,8 @@
 /*
  * profile_file.h - a cost file: what `stalepipe profile` measured of a network on a machine.
  *
- * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: medians over rounds of
- * the median of each; `spread` is the rounds' median deviation from that, relative.
+ * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: means over rounds of
+ * the mean of each, without what was interrupted; `spread` is the rounds' median deviation, relative.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
@@ -45,20 +45,20 @@ struct sim_profile {
     int threads;
     /* speed, by probes before and after each measurement */
     double flops, bytes_per_s;
-    double drift; /* relative deviation of the arithmetic probes */
-    double load;  /* cores that other programs used, in the worst of the measurements that were kept */
+    double load; /* cores that other programs used, in the worst of the measurements that were kept */
     char *network;
     /* stage */
     double update_s, update_parameter_s; /* of an optimiser step, and for each parameter */
-    double handover_s, handover_awake_s; /* from one device to another that sleeps, or still looks */
-    double restart_s, received_byte_s;   /* what a stage takes longer after that, and for each byte it gets */
+    double handoff_s;                    /* what posting or taking a message takes */
+    double handover_s;                   /* on its way to a device that still looks for it */
+    double patience_s, wake_s;           /* who has waited longer sleeps; the message comes so much later then */
+    double restart_s, received_byte_s;   /* what its stages take longer after that, and for each byte got */
     double start_s, touch_byte_s;        /* the first time: of a run, and for each byte of its memory */
     double load_sample_s;                /* one sample prepared by a loader's thread */
     double in_flight[SIM_CLASS_COUNT];   /* times as long where several microbatches are in flight */
-    double mean[SIM_CLASS_COUNT];        /* over the median: the machine's moments of weakness */
     double slowdown[SIM_CLASS_COUNT][SIM_CLASS_COUNT]; /* relative excess of a class beside another device's */
-    /* relative deviations: of one instruction, and of a whole run */
-    double noise_forward, noise_backward, noise_update, noise_run;
+    /* relative deviations: of one instruction, of what a message takes, and of a whole run */
+    double noise_forward, noise_backward, noise_update, noise_message, noise_run;
     struct sim_profile_input *inputs;
     int input_count;
     struct sim_profile_layer *layers;

@@ -2,9 +2,9 @@
  * `profile`: measures a network on this machine by training it a little, and writes a cost file.
  *
  * Rounds, each of them all of this, so that the machine's drift meets everything alike: the uncut network at five
- * minibatch sizes, with every layer timed in the trace; then what stages and devices add (profile_stages.c). A round's
- * value of a pass is the median of its repeats; the file has the median of the rounds, and by how much means are
- * larger.
+ * minibatch sizes, with every layer timed in the trace; then what stages and devices add (profile_stages.c). Runs are
+ * sums, and on a shared core a pass takes now this long and now 1.7 times as long, so all that is added up is a mean:
+ * a round's value is that of its repeats, the file's that of the rounds, without what was interrupted.
  */
 #include "common/program/profile.h"
 #include "common/alloc.h"
@@ -16,13 +16,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, FEWER_ROUNDS = 3, LEAST_BATCH = 4, TRIALS_OF_STAGES = 2 };
+enum { ROUNDS = 8, FEWER_ROUNDS = 3, LEAST_BATCH = 4, TRIALS_OF_STAGES = 6 };
 
 /* How long it waits in all for other programs to end, trials that they disturbed included. */
 static const double PATIENCE_S = 20;
 
-/* A network whose round takes longer than this gets fewer. */
-static const double LONG_ROUND_S = 20;
+/* How long all rounds may take together, if that makes no fewer than the least. */
+static const double ROUNDS_S = 28;
 
 static double now_s(void)
 {
@@ -31,8 +31,17 @@ static double now_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* How the halves of a trial's steps differ. */
+static void take_halves(struct profiling *p, const struct samples *steps)
+{
+    int half = steps->count / 2;
+    struct samples first = {steps->values, half}, second = {steps->values + steps->count - half, half};
+    if (half > 0)
+        samples_add(&p->halves, log(samples_mean(&second) / samples_mean(&first)));
+}
+
 /* Steps of the uncut network, and what F has beside its layers. */
-static void take_steps(struct size_samples *size, const struct program_result *result)
+static void take_steps(struct profiling *p, struct size_samples *size, const struct program_result *result)
 {
     const struct sp_lane *stages = &result->trace->lanes[0], *layers = &result->layers->lanes[0];
     double step_s = 0;
@@ -51,8 +60,9 @@ static void take_steps(struct size_samples *size, const struct program_result *r
         if (span->kind == SP_SPAN_UPDATE)
             samples_add(&size->step.now, step_s);
     }
-    samples_add(&size->input.rounds, fmax(0, samples_median(&size->input.now)));
-    samples_add(&size->step.rounds, samples_median(&size->step.now));
+    take_halves(p, &size->step.now);
+    samples_add(&size->input.rounds, fmax(0, samples_mean(&size->input.now)));
+    samples_add(&size->step.rounds, samples_mean(&size->step.now));
     samples_clear(&size->input.now);
     samples_clear(&size->step.now);
 }
@@ -76,14 +86,15 @@ static sp_status measure_size(struct profiling *p, struct size_samples *size, st
 {
     struct profile_trial trial = {.what = "every layer",
                                   .batch = size->batch,
-                                  .minibatches = profile_minibatches(samples_median(&size->step.rounds)),
+                                  .minibatches = profile_minibatches(samples_mean(&size->step.rounds)),
+                                  .warm = PROFILE_WARM,
                                   .one_device = true,
                                   .evaluate = true};
     struct program_result result = {0};
     SP_TRY(profile_run(p, &trial, &result, err));
-    profile_take_layers(result.layers, size->passes);
+    profile_take_layers(result.layers, trial.warm, size->passes);
     profile_end_trial(p, size->passes);
-    take_steps(size, &result);
+    take_steps(p, size, &result);
     take_first(p, size, &result);
     program_result_fini(&result);
     return SP_OK;
@@ -99,7 +110,8 @@ static sp_status measure(struct profiling *p, struct profile_stages *stages, str
             SP_TRY(measure_size(p, &p->sizes[s], err));
         SP_TRY(profile_stages_round(p, stages, err));
         if (p->round == 0 && !p->program->quick) {
-            p->rounds = now_s() - start_s > LONG_ROUND_S ? FEWER_ROUNDS : ROUNDS;
+            double rounds = ROUNDS_S / (now_s() - start_s);
+            p->rounds = rounds < FEWER_ROUNDS ? FEWER_ROUNDS : rounds > ROUNDS ? ROUNDS : (int)rounds;
             p->trials = p->rounds * p->trial;
         }
     }
@@ -149,15 +161,15 @@ static void fill_layers(struct profiling *p)
     for (int s = 0; s < p->size_count; s++) {
         struct size_samples *size = &p->sizes[s];
         profile->inputs[profile->input_count++] =
-            (struct sim_profile_input){size->batch, samples_median(&size->input.rounds)};
+            (struct sim_profile_input){size->batch, samples_mean(&size->input.rounds)};
         for (int l = 0; l < p->layers; l++) {
             struct pass_samples *pass = size->passes + l * SP_PASS_COUNT;
             double forward = samples_spread(&pass[SP_PASS_FORWARD].rounds),
                    backward = samples_spread(&pass[SP_PASS_BACKWARD].rounds);
             profile->layers[profile->layer_count++] = (struct sim_profile_layer){
-                sp_strdup(p->setup->network->layers[l].name),   size->batch,
-                samples_median(&pass[SP_PASS_FORWARD].rounds),  samples_median(&pass[SP_PASS_BACKWARD].rounds),
-                samples_median(&pass[SP_PASS_EVALUATE].rounds), fmax(forward, backward)};
+                sp_strdup(p->setup->network->layers[l].name), size->batch,
+                samples_mean(&pass[SP_PASS_FORWARD].rounds),  samples_mean(&pass[SP_PASS_BACKWARD].rounds),
+                samples_mean(&pass[SP_PASS_EVALUATE].rounds), fmax(forward, backward)};
         }
     }
 }
@@ -181,14 +193,7 @@ static void fill(struct profiling *p, struct profile_stages *stages)
     struct sim_profile *profile = p->profile;
     profile->flops = samples_median(&p->arithmetic);
     profile->bytes_per_s = samples_median(&p->copying);
-    profile->drift = samples_deviation(&p->arithmetic);
-    struct samples rounds = {0};
-    for (int s = 0; s < p->size_count; s++)
-        samples_add(&rounds, samples_deviation(&p->sizes[s].step.rounds));
-    profile->noise_run = samples_median(&rounds);
-    samples_fini(&rounds);
-    for (int c = 0; c < SIM_CLASS_COUNT; c++)
-        profile->mean[c] = p->median_s[c] > 0 ? fmax(1, p->mean_s[c] / p->median_s[c]) : 1;
+    profile->noise_run = profile_run_deviation(p->sizes, p->size_count, &p->halves);
     profile_stages_finish(p, stages);
     profile_line(p->memory_bytes, p->first_s, p->first_count, INFINITY, &profile->start_s, &profile->touch_byte_s);
     profile->load_sample_s = measure_loading(p->setup);
@@ -210,9 +215,10 @@ static void print_profile(const struct profiling *p, const char *path)
     printf("  minibatch of %d: forward %.3f ms, backward %.3f ms, update %.3f ms; spread of its layers %.1f %%\n",
            p->sizes[0].batch, 1e3 * forward, 1e3 * backward,
            1e3 * (profile->update_s + profile->update_parameter_s * (double)p->setup->network->parameter_count),
-           100 * spread / (forward + backward));
-    printf("  a message takes %.1f us to a device that sleeps, which then loses %.1f us; a sample %.2f us to load\n",
-           1e6 * profile->handover_s, 1e6 * profile->restart_s, 1e6 * profile->load_sample_s);
+           forward + backward > 0 ? 100 * spread / (forward + backward) : 0);
+    printf(
+        "  a device that sleeps wakes %.1f us after a message and loses %.1f us then; a sample takes %.2f us to load\n",
+        1e6 * profile->wake_s, 1e6 * profile->restart_s, 1e6 * profile->load_sample_s);
     printf("  beside a device that computes convolutions: convolutions +%.0f %%, elementwise layers +%.0f %%\n",
            100 * profile->slowdown[SIM_CLASS_CONVOLUTION][SIM_CLASS_CONVOLUTION],
            100 * profile->slowdown[SIM_CLASS_ELEMENTWISE][SIM_CLASS_CONVOLUTION]);
@@ -223,7 +229,9 @@ static void print_profile(const struct profiling *p, const char *path)
         printf("  other programs used %.0f %% of a core meanwhile, at worst: measure again when the machine is quiet\n",
                100 * profile->load);
     if (profile->noise_run > 0.05)
-        printf("  the machine's speed changed by %.0f %% from round to round: predictions can be no better\n",
+        printf("  the machine's speed changes: runs differ by %.0f %% from this (standard deviation), predictions can "
+               "be no "
+               "better\n",
                100 * profile->noise_run);
     printf("written to %s; use it with cost: {model: profile, file: %s}\n", path, path);
 }
@@ -270,6 +278,7 @@ static void fini(struct profiling *p)
     free(p->first_s);
     samples_fini(&p->arithmetic);
     samples_fini(&p->copying);
+    samples_fini(&p->halves);
 }
 
 sp_status program_profile(const struct program *program, struct sp_error *err)

@@ -1,9 +1,10 @@
 /*
  * What stages and devices add to the layers they are made of: minibatches in flight, the optimiser, and neighbours.
  *
- * A round is two trials. Three stages on one device, pipelined: their layers beside those of the uncut network of the
- * same round say what several minibatches in flight cost (their tensors are no longer in the caches). Two devices, in
- * turn pipelined and one after the other: the same passes beside work of all kinds and beside none.
+ * A round is two trials and those of messages (profile_messages.c). Three stages on one device, pipelined: their layers
+ * beside those of the uncut network of the same round say what several minibatches in flight cost (their tensors are no
+ * longer in the caches). Two devices, in turn pipelined and one after the other: the same passes beside work of all
+ * kinds and beside none.
  */
 #include "common/alloc.h"
 #include "common/program/profile.h"
@@ -13,16 +14,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A receiver that waited longer than this slept. */
-static const double SLEPT = 40e-6;
-
-/* What looks like a longer restart is the noise of long stages. */
-static const double LONGEST_RESTART_S = 1e-3;
+/* Networks with longer steps take fewer turns. */
+static const double LONG_STEP_S = 0.1;
 
 struct profile_stages *profile_stages_create(void)
 {
     struct profile_stages *stages = sp_calloc(1, sizeof *stages);
     stages->overlaps = sp_calloc(1, sizeof *stages->overlaps);
+    stages->messages = profile_messages_create();
     return stages;
 }
 
@@ -36,12 +35,9 @@ void profile_stages_destroy(struct profile_stages **stages)
     samples_fini(&s->forward);
     samples_fini(&s->backward);
     samples_fini(&s->update);
-    samples_fini(&s->asleep);
-    samples_fini(&s->awake);
     free(s->parameters);
     free(s->updates_s);
-    free(s->message_bytes);
-    free(s->after_s);
+    profile_messages_destroy(&s->messages);
     sim_overlaps_fini(s->overlaps);
     free(s->overlaps);
     free(s);
@@ -52,11 +48,10 @@ void profile_stages_destroy(struct profile_stages **stages)
 static double layer_s(const struct profiling *p, int l)
 {
     struct pass_samples *passes = p->sizes[0].passes + l * SP_PASS_COUNT;
-    return samples_median(&passes[SP_PASS_FORWARD].rounds) + samples_median(&passes[SP_PASS_BACKWARD].rounds);
+    return samples_mean(&passes[SP_PASS_FORWARD].rounds) + samples_mean(&passes[SP_PASS_BACKWARD].rounds);
 }
 
-/* The cut before which `share` of the time lies, at least `from`. */
-static int cut_at(const struct profiling *p, double share, int from)
+int profile_cut(const struct profiling *p, double share, int from)
 {
     const struct sp_network *network = p->setup->network;
     double all = 0, sum = 0;
@@ -72,14 +67,15 @@ static int cut_at(const struct profiling *p, double share, int from)
 }
 
 /* Relative deviations of the stages' instructions, and the seconds of their updates. */
-static void take_stages(struct profile_stages *stages, const struct sp_plan *plan, const struct sp_trace *trace)
+static void take_stages(struct profile_stages *stages, const struct sp_plan *plan, const struct sp_trace *trace,
+                        int warm)
 {
     for (int i = 0; i < plan->stage_count; i++) {
         struct samples by_kind[SP_SPAN_KIND_COUNT] = {{0}};
         for (int d = 0; d < trace->device_count; d++)
             for (int64_t s = 0; s < trace->lanes[d].count; s++) {
                 const struct sp_span *span = &trace->lanes[d].spans[s];
-                if (span->stage == i && span->minibatch >= PROFILE_WARM)
+                if (span->stage == i && span->minibatch >= warm)
                     samples_add(&by_kind[span->kind], span->end_s - span->start_s);
             }
         samples_add(&stages->forward, samples_deviation(&by_kind[SP_SPAN_FORWARD]));
@@ -88,7 +84,7 @@ static void take_stages(struct profile_stages *stages, const struct sp_plan *pla
         *(double *)sp_grow((void **)&stages->parameters, stages->update_count, sizeof(double)) =
             (double)plan->stages[i].parameters;
         *(double *)sp_grow((void **)&stages->updates_s, stages->update_count, sizeof(double)) =
-            samples_median(&by_kind[SP_SPAN_UPDATE]);
+            samples_mean(&by_kind[SP_SPAN_UPDATE]);
         stages->update_count++;
         for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
             samples_fini(&by_kind[k]);
@@ -103,9 +99,9 @@ static void take_in_flight(const struct profiling *p, struct profile_stages *sta
     for (int i = 0; i < plan->stage_count; i++)
         for (int l = plan->stages[i].first_layer; l < plan->stages[i].layer_end && plan->in_flight[i] > 1; l++)
             for (int pass = 0; pass < SP_PASS_EVALUATE; pass++) {
-                struct samples *alone = &p->sizes[0].passes[l * SP_PASS_COUNT + pass].rounds;
+                const struct samples *alone = &p->sizes[0].passes[l * SP_PASS_COUNT + pass].rounds;
                 enum sim_class kind = sim_class_of(p->setup->network->layers[l].type);
-                cut[kind] += samples_median(&passes[l * SP_PASS_COUNT + pass].now);
+                cut[kind] += samples_mean(&passes[l * SP_PASS_COUNT + pass].now);
                 uncut[kind] += alone->values[alone->count - 1];
             }
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
@@ -131,11 +127,11 @@ static sp_status plan_of(const struct profiling *p, const struct profile_trial *
 
 static sp_status round_of_stages(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
 {
-    int L = p->setup->network->weight_layer_count, cuts[2] = {cut_at(p, 1.0 / 3, 1), 0};
-    cuts[1] = cut_at(p, 2.0 / 3, cuts[0] + 1);
+    int L = p->setup->network->weight_layer_count, cuts[2] = {profile_cut(p, 1.0 / 3, 1), 0};
+    cuts[1] = profile_cut(p, 2.0 / 3, cuts[0] + 1);
     struct profile_trial trial = {.what = "stages on one device",
                                   .batch = p->sizes[0].batch,
-                                  .minibatches = profile_minibatches(samples_median(&p->sizes[0].step.rounds)),
+                                  .minibatches = profile_minibatches(samples_mean(&p->sizes[0].step.rounds)),
                                   .cuts = cuts,
                                   .cut_count = L > 2 && cuts[1] > cuts[0] ? 2 : 1,
                                   .one_device = true,
@@ -144,12 +140,14 @@ static sp_status round_of_stages(struct profiling *p, struct profile_stages *sta
     struct sp_plan *plan = NULL;
     struct pass_samples *passes = sp_calloc((size_t)(p->layers * SP_PASS_COUNT), sizeof *passes);
     sp_status status = plan_of(p, &trial, &plan, err);
-    if (status == SP_OK)
-        status = profile_run(p, &trial, &result, err);
     if (status == SP_OK) {
-        profile_take_layers(result.layers, passes);
+        trial.warm = plan->in_flight[0]; /* every slot has been touched */
+        status = profile_run(p, &trial, &result, err);
+    }
+    if (status == SP_OK) {
+        profile_take_layers(result.layers, trial.warm, passes);
         take_in_flight(p, stages, plan, passes);
-        take_stages(stages, plan, result.trace);
+        take_stages(stages, plan, result.trace, trial.warm);
     }
     for (int k = 0; k < p->layers * SP_PASS_COUNT; k++)
         samples_fini(&passes[k].now);
@@ -188,93 +186,43 @@ static struct sim_activity *activities_of(const struct profiling *p, const struc
     return list;
 }
 
-/* From the end of what the other device did last to the end of the wait for it. */
-static void take_messages(struct profile_stages *stages, const struct sp_trace *trace, int device)
+/* Bytes of a full minibatch that cross the cut of two stages. */
+static double crossing_bytes(const struct profiling *p, const struct sp_plan *plan)
 {
-    const struct sp_lane *lane = &trace->lanes[device], *other = &trace->lanes[1 - device];
-    int64_t next = 0;
-    double sent_s = -1;
-    for (int64_t s = 0; s < lane->count; s++) {
-        const struct sp_span *wait = &lane->spans[s];
-        if (wait->kind != SP_SPAN_WAIT)
-            continue;
-        for (; next < other->count && other->spans[next].end_s <= wait->end_s; next++)
-            if (other->spans[next].kind != SP_SPAN_WAIT)
-                sent_s = other->spans[next].end_s;
-        if (sent_s > wait->start_s && wait->minibatch >= PROFILE_WARM)
-            samples_add(sent_s - wait->start_s > SLEPT ? &stages->asleep : &stages->awake, wait->end_s - sent_s);
-    }
-}
-
-/* The seconds that layers of one round take in the uncut network. */
-static double uncut_s(const struct profiling *p, const struct sp_stage *stage, enum sp_pass pass)
-{
-    double sum = 0;
-    for (int l = stage->first_layer; l < stage->layer_end; l++) {
-        struct samples *rounds = &p->sizes[0].passes[l * SP_PASS_COUNT + pass].rounds;
-        sum += rounds->values[rounds->count - 1];
-    }
-    return sum;
-}
-
-/* F of the second stage and B of the first follow a message. Where only one device works at a time, what they take
- * longer than in the uncut network comes from that. */
-static void take_receivers(const struct profiling *p, struct profile_stages *stages, const struct sp_plan *plan,
-                           const struct sp_trace *trace, int turn)
-{
-    for (int d = 0; d < 2; d++) {
-        struct samples seconds = {0};
-        double bytes = 0;
-        for (int64_t s = 0; s < trace->lanes[d].count; s++) {
-            const struct sp_span *span = &trace->lanes[d].spans[s];
-            bool alone = span->minibatch / turn % 2 == 1 && span->minibatch % turn >= PROFILE_WARM;
-            if (alone && span->kind == (d == 0 ? SP_SPAN_BACKWARD : SP_SPAN_FORWARD))
-                samples_add(&seconds, span->end_s - span->start_s);
-        }
-        for (int t = 0; t < plan->stages[0].output_count; t++)
-            bytes +=
-                4.0 * plan->batch * (double)sp_shape_elements(p->setup->network->shapes[plan->stages[0].outputs[t]]);
-        *(double *)sp_grow((void **)&stages->message_bytes, stages->after_count, sizeof(double)) = bytes;
-        *(double *)sp_grow((void **)&stages->after_s, stages->after_count, sizeof(double)) =
-            samples_median(&seconds) - uncut_s(p, &plan->stages[d], d == 0 ? SP_PASS_BACKWARD : SP_PASS_FORWARD);
-        stages->after_count++;
-        samples_fini(&seconds);
-    }
+    double bytes = 0;
+    for (int t = 0; t < plan->stages[0].output_count; t++)
+        bytes += 4.0 * plan->batch * (double)sp_shape_elements(p->setup->network->shapes[plan->stages[0].outputs[t]]);
+    return bytes;
 }
 
 static sp_status round_of_devices(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
 {
-    int cut = cut_at(p, p->round % 2 == 0 ? 0.5 : 0.3, 1), counts[2], minibatches;
-    double step_s = samples_median(&p->sizes[0].step.rounds);
+    int cut = profile_cut(p, p->round % 2 == 0 ? 0.5 : 0.3, 1), counts[2];
+    double step_s = samples_mean(&p->sizes[0].step.rounds);
     struct program_result result = {0};
-    minibatches = profile_minibatches(step_s * 2);
     struct profile_trial trial = {.what = "two devices",
                                   .batch = p->sizes[0].batch,
-                                  .minibatches = minibatches,
+                                  .minibatches = profile_minibatches(step_s * 2),
+                                  .warm = PROFILE_WARM,
                                   .cuts = &cut,
                                   .cut_count = 1,
-                                  .alternate = true};
+                                  .turns = step_s > LONG_STEP_S ? 1 : PROFILE_TURNS};
     struct sp_plan *plan;
     SP_TRY(plan_of(p, &trial, &plan, err));
-    sp_status status = profile_run(p, &trial, &result, err);
-    if (status != SP_OK) {
-        sp_plan_destroy(&plan);
-        return status;
-    }
-    struct sim_activity *activities[2];
-    for (int d = 0; d < 2; d++) {
-        activities[d] = activities_of(p, &result, d, &counts[d]);
-        take_messages(stages, result.trace, d);
-    }
-    take_receivers(p, stages, plan, result.trace, minibatches + PROFILE_WARM);
+    double bytes = crossing_bytes(p, plan);
     sp_plan_destroy(&plan);
+    SP_TRY(profile_run(p, &trial, &result, err));
+    profile_messages_take(stages->messages, result.trace, trial.minibatches + trial.warm, trial.warm);
+    struct sim_activity *activities[2];
+    for (int d = 0; d < 2; d++)
+        activities[d] = activities_of(p, &result, d, &counts[d]);
     for (int d = 0; d < 2; d++)
         sim_overlaps_add(stages->overlaps, activities[d], counts[d], activities[1 - d], counts[1 - d]);
     sim_overlaps_close_run(stages->overlaps, 2 * p->layers + 2);
     free(activities[0]);
     free(activities[1]);
     program_result_fini(&result);
-    return SP_OK;
+    return profile_messages_round(p, stages->messages, cut, bytes / trial.batch, err);
 }
 
 sp_status profile_stages_round(struct profiling *p, struct profile_stages *stages, struct sp_error *err)
@@ -285,21 +233,28 @@ sp_status profile_stages_round(struct profiling *p, struct profile_stages *stage
     return p->profile->cores >= 2 * p->profile->threads ? round_of_devices(p, stages, err) : SP_OK;
 }
 
+/* A factor from what rounds say of it, as far from 1 as they agree on. */
+static double agreed(const struct samples *rounds)
+{
+    double excess = samples_mean(rounds) - 1, variance = 0;
+    for (int r = 0; r < rounds->count; r++)
+        variance += pow(rounds->values[r] - 1 - excess, 2);
+    if (excess <= 0)
+        return 1;
+    variance /= fmax(1, rounds->count - 1) * rounds->count; /* of the mean */
+    return 1 + excess * fmax(0, 1 - variance / (excess * excess));
+}
+
 void profile_stages_finish(struct profiling *p, struct profile_stages *stages)
 {
     struct sim_profile *profile = p->profile;
     for (int c = 0; c < SIM_CLASS_COUNT; c++)
-        profile->in_flight[c] = stages->in_flight[c].count > 0 ? fmax(1, samples_median(&stages->in_flight[c])) : 1;
+        profile->in_flight[c] = agreed(&stages->in_flight[c]);
     profile_line(stages->parameters, stages->updates_s, stages->update_count, INFINITY, &profile->update_s,
                  &profile->update_parameter_s);
-    /* To get a byte from another core's cache takes no longer than to copy it twice. */
-    profile_line(stages->message_bytes, stages->after_s, stages->after_count, 4 / profile->bytes_per_s,
-                 &profile->restart_s, &profile->received_byte_s);
-    profile->restart_s = fmin(profile->restart_s, LONGEST_RESTART_S);
+    profile_messages_finish(p, stages->messages);
     profile->noise_forward = samples_median(&stages->forward);
     profile->noise_backward = samples_median(&stages->backward);
     profile->noise_update = samples_median(&stages->update);
-    profile->handover_s = samples_median(&stages->asleep);
-    profile->handover_awake_s = samples_median(&stages->awake);
     sim_overlaps_fit(stages->overlaps, profile->slowdown);
 }

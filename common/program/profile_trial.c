@@ -5,6 +5,7 @@
 #include "common/program/profile.h"
 #include "exec/probe.h"
 
+#include <gsl/gsl_cdf.h>
 #include <gsl/gsl_fit.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics.h>
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EVALUATIONS = 4, ATTEMPTS = 3, LEAST = 4, MOST = 24 };
+enum { EVALUATIONS = 4, ATTEMPTS = 3, LEAST = 3, MOST = 24 };
 
 /* Other programs that keep more than this of a core busy disturb. */
 static const double DISTURBED = 0.1;
@@ -38,15 +39,25 @@ void samples_clear(struct samples *samples)
     samples_fini(samples);
 }
 
-double samples_median(struct samples *samples)
+double samples_quantile(const struct samples *samples, double share)
 {
-    if (samples->count == 0)
+    size_t count = (size_t)samples->count;
+    if (count == 0)
         return 0;
-    gsl_sort(samples->values, 1, (size_t)samples->count);
-    return gsl_stats_median_from_sorted_data(samples->values, 1, (size_t)samples->count);
+    double *sorted = sp_alloc(count * sizeof *sorted);
+    memcpy(sorted, samples->values, count * sizeof *sorted);
+    gsl_sort(sorted, 1, count);
+    double value = gsl_stats_quantile_from_sorted_data(sorted, 1, count, share);
+    free(sorted);
+    return value;
 }
 
-double samples_mean(struct samples *samples)
+double samples_median(const struct samples *samples)
+{
+    return samples_quantile(samples, 0.5);
+}
+
+double samples_mean(const struct samples *samples)
 {
     double middle = samples_median(samples), sum = 0;
     int count = 0;
@@ -58,7 +69,7 @@ double samples_mean(struct samples *samples)
     return count > 0 ? sum / count : 0;
 }
 
-double samples_spread(struct samples *samples)
+double samples_spread(const struct samples *samples)
 {
     struct samples distances = {0};
     double middle = samples_median(samples);
@@ -69,7 +80,7 @@ double samples_spread(struct samples *samples)
     return spread;
 }
 
-double samples_deviation(struct samples *samples)
+double samples_deviation(const struct samples *samples)
 {
     return 1.4826 * samples_spread(samples);
 }
@@ -101,8 +112,8 @@ static void adapt(const struct profiling *p, const struct profile_trial *trial, 
                   struct sp_experiment *e)
 {
     const struct sp_network *network = p->setup->network;
-    int all = trial->minibatches + PROFILE_WARM;
-    for (int t = 0; t < 2 * PROFILE_TURNS; t++)
+    int all = trial->minibatches + trial->warm;
+    for (int t = 0; t < 2 * trial->turns; t++)
         turns[t] = (struct sp_phase_spec){.schedule = t % 2 == 0 ? "stale" : "sequential", .iterations = all};
     if (trial->evaluate || !p->has_data) {
         e->data.set = "synthetic";
@@ -118,7 +129,7 @@ static void adapt(const struct profiling *p, const struct profile_trial *trial, 
     e->train.warmup = 0;
     e->train.lr = 1e-4;
     e->phases = turns;
-    e->phase_count = trial->alternate ? 2 * PROFILE_TURNS : 0;
+    e->phase_count = 2 * trial->turns;
     e->pipeline.cuts = (int *)trial->cuts;
     e->pipeline.cut_count = trial->cut_count;
     e->pipeline.base.schedule = trial->pipelined ? "stale" : "sequential";
@@ -140,7 +151,7 @@ static sp_status train(struct profiling *p, const struct profile_trial *trial, s
     adapt(p, trial, turns, &experiment);
     experiment.pipeline.cut_marks = marks;
     quiet.quiet = true;
-    quiet.layer_spans = (int64_t)(trial->minibatches + PROFILE_WARM + EVALUATIONS) * 2 * PROFILE_TURNS * 2 * p->layers;
+    quiet.layer_spans = (int64_t)(trial->minibatches + trial->warm + EVALUATIONS) * 2 * PROFILE_TURNS * 2 * p->layers;
     sp_status status = program_setup_plan(&setup, SP_PLAN_TRAIN, err);
     if (status == SP_OK)
         status = program_train(&quiet, &setup, NULL, false, result, err);
@@ -210,7 +221,7 @@ sp_status profile_run(struct profiling *p, const struct profile_trial *trial, st
     return SP_OK;
 }
 
-void profile_take_layers(const struct sp_trace *layers, struct pass_samples *passes)
+void profile_take_layers(const struct sp_trace *layers, int warm, struct pass_samples *passes)
 {
     for (int d = 0; d < layers->device_count; d++)
         for (int64_t s = 0; s < layers->lanes[d].count; s++) {
@@ -219,7 +230,7 @@ void profile_take_layers(const struct sp_trace *layers, struct pass_samples *pas
             enum sp_pass pass = evaluation                       ? SP_PASS_EVALUATE
                                 : span->kind == SP_SPAN_BACKWARD ? SP_PASS_BACKWARD
                                                                  : SP_PASS_FORWARD;
-            if (span->minibatch >= (evaluation ? 1 : PROFILE_WARM))
+            if (span->minibatch >= (evaluation ? 1 : warm))
                 samples_add(&passes[span->stage * SP_PASS_COUNT + pass].now, span->end_s - span->start_s);
         }
 }
@@ -227,11 +238,38 @@ void profile_take_layers(const struct sp_trace *layers, struct pass_samples *pas
 void profile_end_trial(struct profiling *p, struct pass_samples *passes)
 {
     for (int k = 0; k < p->layers * SP_PASS_COUNT; k++) {
-        enum sim_class kind = sim_class_of(p->setup->network->layers[k / SP_PASS_COUNT].type);
-        double middle = samples_median(&passes[k].now);
-        p->median_s[kind] += middle;
-        p->mean_s[kind] += samples_mean(&passes[k].now);
-        samples_add(&passes[k].rounds, middle);
+        samples_add(&passes[k].rounds, samples_mean(&passes[k].now));
         samples_clear(&passes[k].now);
     }
+}
+
+/*
+ * A run lies around the mean of R rounds by their deviation times sqrt(1 + 1 / R), and as that deviation is known from
+ * R rounds only, Student's distribution stands for the normal one. Sizes of one round are not independent: all of them
+ * make the deviation, but degrees of freedom count rounds.
+ */
+double profile_run_deviation(const struct size_samples *sizes, int size_count, const struct samples *halves)
+{
+    double squares = 0;
+    int free_count = 0, rounds = 0;
+    for (int s = 0; s < size_count; s++) {
+        const struct samples *step = &sizes[s].step.rounds;
+        double mean = 0;
+        rounds = step->count;
+        for (int r = 0; r < rounds; r++)
+            mean += log(step->values[r]) / rounds;
+        for (int r = 0; r < rounds; r++)
+            squares += pow(log(step->values[r]) - mean, 2);
+        free_count += rounds - 1;
+    }
+    int freedom = rounds - 1;
+    if (free_count < 1) { /* one round: halves of a trial differ by twice a half's variance */
+        for (int h = 0; h < halves->count; h++)
+            squares += pow(halves->values[h], 2) / 2;
+        free_count = freedom = halves->count;
+    }
+    if (free_count < 1)
+        return 0;
+    double student = gsl_cdf_tdist_Pinv(0.95, freedom) / gsl_cdf_ugaussian_Pinv(0.95);
+    return sqrt(squares / free_count * (1 + 1.0 / (rounds > 1 ? rounds : 1))) * student;
 }

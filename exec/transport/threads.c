@@ -140,6 +140,7 @@ static void cancel(void *out)
 
 const struct exec_transport exec_transport_threads = {
     .name = "threads",
+    .patience_s = 1e-9 * SPIN_NS,
     .create = create,
     .destroy = destroy,
     .post = post,

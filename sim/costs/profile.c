@@ -6,6 +6,7 @@
  */
 #include "common/alloc.h"
 #include "common/layer.h"
+#include "common/schedule.h"
 #include "sim/costs/kinds.h"
 #include "sim/profile_file.h"
 
@@ -168,13 +169,6 @@ static double input_s(const struct sim_profile *profile, int batch)
     return at_size(sized, n, batch).forward_s;
 }
 
-/* Samples are prepared by a thread of its own, which has a core to itself only where devices leave one. */
-static double loading_s(const struct pricing *p, int batch)
-{
-    bool crowded = p->plan->device_count * p->profile->threads >= p->profile->cores;
-    return crowded ? p->profile->load_sample_s * batch / p->plan->device_count : 0;
-}
-
 /* Tensors that another device made are in that core's caches. */
 static double receiving_s(const struct pricing *p, int stage, enum sp_payload payload, int batch)
 {
@@ -205,14 +199,14 @@ static sp_status price_stage(const struct pricing *p, int phase, int i, struct s
     for (int l = stage->first_layer; l < stage->layer_end; l++) {
         struct times times = {0};
         enum sim_class kind = sim_class_of(p->plan->network->layers[l].type);
-        double longer = p->profile->mean[kind] * (p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1);
+        double longer = p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1;
         SP_TRY(layer_times(p, l, batch, &times, err));
         forward[kind] += longer * times.forward_s;
         backward[kind] += longer * times.backward_s;
-        cost->evaluate_s += p->profile->mean[kind] * times.evaluate_s;
+        cost->evaluate_s += times.evaluate_s;
     }
     if (stage->first_layer == 0) {
-        forward[SIM_CLASS_ELEMENTWISE] += input_s(p->profile, batch) + loading_s(p, batch);
+        forward[SIM_CLASS_ELEMENTWISE] += input_s(p->profile, batch);
         cost->evaluate_s += input_s(p->profile, batch);
     }
     forward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_ACTIVATION, batch);
@@ -254,12 +248,48 @@ static void price_start(const struct pricing *p, const struct sp_memory_plan *me
     p->cost->starts[plan->stage_count - 1].first_s += p->profile->start_s;
 }
 
+/* Whether a phase's minibatches overlap. */
+static bool overlaps(const struct sp_plan *plan, const struct sp_phase *phase)
+{
+    struct sp_order first = {plan->stage_count, 0, phase->microbatches, phase->microbatches * phase->minibatches};
+    return phase->schedule->in_flight(&first) > phase->microbatches;
+}
+
+/*
+ * Samples are prepared by threads beside the devices, which give way to these and have the cores that they leave: what
+ * does not fit there delays the first stage's forward. A minibatch takes as long as its busiest device where
+ * minibatches overlap, else M - 1 microbatches there and one through all.
+ */
+static void price_loading(const struct pricing *p, int phase_number)
+{
+    const struct sp_plan *plan = p->plan;
+    const struct sp_phase *phase = &plan->phases[phase_number];
+    struct sim_stage_cost *stages = &p->cost->stages[phase_number * plan->stage_count];
+    int M = phase->microbatches;
+    double *busy_s = sp_calloc((size_t)plan->device_count, sizeof *busy_s), all_s = 0, most_s = 0;
+    for (int i = 0; i < plan->stage_count; i++) {
+        busy_s[plan->stages[i].forward_device] += M * stages[i].forward_s;
+        busy_s[plan->stages[i].backward_device] += M * stages[i].backward_s + stages[i].update_s;
+        all_s += M * (stages[i].forward_s + stages[i].backward_s) + stages[i].update_s;
+    }
+    for (int d = 0; d < plan->device_count; d++)
+        most_s = fmax(most_s, busy_s[d]);
+    double minibatch_s = overlaps(plan, phase) ? most_s : (all_s + (M - 1) * most_s) / M,
+           cores = (double)p->profile->cores / p->profile->threads, left_s = fmax(0, cores * minibatch_s - all_s),
+           load_s = p->profile->load_sample_s * plan->batch / p->experiment->data.threads;
+    stages[0].forward_s += fmax(0, fmax(load_s - left_s, load_s - minibatch_s)) / M;
+    free(busy_s);
+}
+
 /* Weights that travel are copied, read once and written once; all else is handed over. */
 static void price_messages(const struct pricing *p)
 {
+    p->cost->handoff_s = p->profile->handoff_s;
+    p->cost->patience_s = p->profile->patience_s;
+    p->cost->wake_s = p->profile->wake_s + p->profile->restart_s;
     for (int c = 0; c < p->plan->channel_count; c++) {
         const struct sp_channel *channel = &p->plan->channels[c];
-        p->cost->channels[c].latency_s = p->profile->handover_s + p->profile->restart_s;
+        p->cost->channels[c].latency_s = p->profile->handover_s;
         if (channel->payload == SP_PAYLOAD_WEIGHTS)
             p->cost->channels[c].busy_s = 2 * (double)channel->bytes / p->profile->bytes_per_s;
     }
@@ -271,7 +301,8 @@ static void add_notes(const struct pricing *p)
         sim_cost_note(p->cost, SIM_NOTE_LOADED, "other programs used %.0f %% of a core while this was measured",
                       100 * p->profile->load);
     if (p->profile->noise_run > 0.05)
-        sim_cost_note(p->cost, SIM_NOTE_LOADED, "the machine's speed changed by %.0f %% while this was measured",
+        sim_cost_note(p->cost, SIM_NOTE_LOADED,
+                      "the machine's speed changes: runs differ by %.0f %% from what was measured (standard deviation)",
                       100 * p->profile->noise_run);
     if (!p->measured)
         sim_cost_note(p->cost, SIM_NOTE_OTHER,
@@ -296,10 +327,13 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
     memcpy(out->contention.slowdown, profile.slowdown, sizeof profile.slowdown);
     out->contention.capacity = (double)profile.cores / profile.threads;
     out->noise.run = profile.noise_run;
+    out->noise.message = out->noise.handoff = profile.noise_message;
     for (int phase = 0; phase < plan->phase_count && status == SP_OK; phase++)
         for (int i = 0; i < plan->stage_count && status == SP_OK; i++)
             status = price_stage(&p, phase, i, err);
     if (status == SP_OK) {
+        for (int phase = 0; phase < plan->phase_count; phase++)
+            price_loading(&p, phase);
         price_messages(&p);
         if (memory != NULL)
             price_start(&p, memory);
