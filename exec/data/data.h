@@ -69,6 +69,7 @@ struct exec_loader_config {
     int batch;
     int64_t first,
         end;       /* numbers of the batches handed out: TRAIN by minibatch; TEST wraps every ceil(samples / batch) */
+    int takers;    /* who release each batch; 0: 2, the first and the last stage */
     int64_t taken; /* batches below this one have been taken and released by one taker already (a resumed run) */
     bool shuffle;
     bool augment; /* crop and flip, by the sample's position in the stream */
@@ -84,7 +85,7 @@ sp_status exec_loader_create(const struct exec_loader_config *config, struct exe
 void exec_loader_destroy(struct exec_loader **loader);
 
 /* Batch `number`; waits until it is ready. Several threads may hold the same batch; batches are taken in order by each
- * taker. It stays valid until every one of `takers` (2: the first and the last stage) has released it. */
+ * taker. It stays valid until every one of `takers` has released it. */
 bool exec_loader_acquire(struct exec_loader *loader, int64_t number, struct exec_batch *out); /* false: cancelled */
 void exec_loader_release(struct exec_loader *loader, int64_t number);
 void exec_loader_cancel(struct exec_loader *loader);

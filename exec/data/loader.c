@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TAKERS = 2, GIVE_WAY_NS = 100000 };
+enum { GIVE_WAY_NS = 100000 };
 
 struct slot {
     float *pixels;
@@ -221,6 +221,7 @@ sp_status exec_loader_create(const struct exec_loader_config *config, struct exe
     loader->config = *config;
     loader->config.ahead = config->ahead < 1 ? 1 : config->ahead;
     loader->config.threads = config->threads < 1 ? 1 : config->threads;
+    loader->config.takers = config->takers < 1 ? 2 : config->takers;
     loader->elements = sp_shape_elements(config->set->shape);
     loader->next = config->first;
     pthread_mutex_init(&loader->mutex, NULL);
@@ -259,7 +260,7 @@ void exec_loader_release(struct exec_loader *loader, int64_t number)
     struct slot *slot = &loader->slots[number % loader->config.ahead];
     pthread_mutex_lock(&loader->mutex);
     SP_ASSERT(slot->number == number, "batch %lld released, %lld there", (long long)number, (long long)slot->number);
-    if (++slot->released == TAKERS) {
+    if (++slot->released == loader->config.takers) {
         slot->number = -1;
         slot->next = number + loader->config.ahead;
         pthread_cond_broadcast(&loader->changed);

@@ -113,6 +113,7 @@ struct cudasim_op {
     int invalid;                   /* what it is when a check fails */
     int fail;                      /* the device breaks with this when it runs */
     bool always;                   /* runs on a broken device, too */
+    bool between_ranks;            /* of NCCL */
     struct cudasim_record *record; /* is done when the operation has ended; NULL: none */
     int use_count;
     struct cudasim_use *uses;
@@ -162,6 +163,7 @@ bool cudasim_in_guard(const void *address, const struct cudasim_memory **memory,
 /* The latest moment of each stream that something comes after, by slot. */
 struct cudasim_clock {
     int64_t at[CUDASIM_STREAMS_MAX];
+    int64_t heard; /* the last receive of NCCL, by number */
 };
 
 struct cudasim_record {

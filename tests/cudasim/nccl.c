@@ -48,6 +48,8 @@ struct ncclComm {
     struct world *world;
     int rank;
     int64_t round; /* collectives begun */
+    int pending;   /* operations enqueued */
+    bool aborted;  /* they wait for nobody any more */
 };
 
 struct piece {
@@ -159,16 +161,18 @@ static void give_up(const char *what, const struct ncclComm *comm, int peer)
     abort();
 }
 
+/* NULL: aborted. */
 static struct message *await(struct ncclComm *comm, int from, int to, int64_t round)
 {
     struct timespec end = end_of_patience();
-    for (;;) {
+    while (!comm->aborted) {
         for (struct message *m = comm->world->first; m != NULL; m = m->next)
             if (m->from == from && m->to == to && (to >= 0 || m->round == round))
                 return m;
         if (!cudasim_wait_until(&end))
             give_up("to send", comm, from);
     }
+    return NULL;
 }
 
 static bool agree(const struct message *message, const struct piece *piece)
@@ -248,6 +252,8 @@ static void finish_collective(struct ncclComm *comm, const struct piece *piece)
     bool sound = true;
     for (int rank = 0; rank < world->size; rank++) {
         parts[rank] = await(comm, rank, -1, piece->posted->round);
+        if (parts[rank] == NULL)
+            return;
         sound = sound && agree(parts[rank], piece);
         if (piece->kind == ALL_REDUCE || rank == piece->peer)
             cudasim_acquire(parts[rank]);
@@ -263,17 +269,17 @@ static void finish_collective(struct ncclComm *comm, const struct piece *piece)
 static void finish_receive(struct ncclComm *comm, const struct piece *piece)
 {
     struct message *message = await(comm, piece->peer, comm->rank, 0);
+    if (message == NULL)
+        return;
     cudasim_acquire(message);
     if (agree(message, piece))
         memcpy(piece->to, message->data, piece->count * size_of(piece->type));
     take(comm->world, message);
 }
 
-static void run_exchange(void *argument)
+static void exchange_all(struct exchange *exchange)
 {
-    struct exchange *exchange = argument;
     struct ncclComm *comm = exchange->comm;
-    cudasim_lock();
     for (int i = 0; i < exchange->count; i++) {
         struct piece *piece = &exchange->pieces[i];
         if (piece->kind != RECEIVE)
@@ -289,22 +295,47 @@ static void run_exchange(void *argument)
     struct timespec end = end_of_patience();
     for (int i = 0; i < exchange->count; i++) {
         struct message *posted = exchange->pieces[i].posted;
-        while (posted != NULL && posted->takers > 0)
+        while (posted != NULL && posted->takers > 0 && !comm->aborted)
             if (!cudasim_wait_until(&end))
                 give_up("to receive", comm, exchange->pieces[i].peer);
         if (posted != NULL)
             drop(posted);
     }
+}
+
+/* On a broken device it does nothing, but is over. */
+static void run_exchange(void *argument)
+{
+    struct exchange *exchange = argument;
+    cudasim_lock();
+    if (cudasim_running->fail == 0 && cudasim_device(cudasim_running->stream->device)->broken == cudaSuccess)
+        exchange_all(exchange);
+    exchange->comm->pending--;
+    cudasim_progress();
     cudasim_unlock();
 }
 
 /* ---- the calls ---- */
 
+/* Counts an operation before it is enqueued, or takes that back. */
+static void count_pending(struct ncclComm *comm, int one)
+{
+    cudasim_lock();
+    comm->pending += one;
+    cudasim_unlock();
+}
+
 static ncclResult_t end_group(void)
 {
     int status = 0;
     for (int i = 0; i < group.op_count; i++) {
+        struct ncclComm *comm = ((struct exchange *)group.ops[i]->argument)->comm;
+        bool sound = group.ops[i]->status == 0;
+        if (sound)
+            count_pending(comm, 1);
         int code = cudasim_op_end(group.ops[i]);
+        if (sound && code != 0)
+            count_pending(comm, -1);
         status = status != 0 ? status : code;
     }
     group.op_count = 0;
@@ -326,6 +357,7 @@ static inline __attribute__((always_inline)) struct cudasim_op *operation(ncclCo
     if (group.op_count == (int)(sizeof group.ops / sizeof *group.ops))
         abort();
     ((struct exchange *)op->argument)->comm = comm;
+    op->always = op->between_ranks = true;
     return group.ops[group.op_count++] = op;
 }
 
@@ -530,8 +562,13 @@ static ncclResult_t destroy(ncclComm_t comm, int code)
         while (*link != world)
             link = &(*link)->next;
         *link = world->next;
-        if (world->first != NULL)
+        if (world->first != NULL && !comm->aborted)
             cudasim_fault(0, "a message of rank %d was never taken", world->first->from);
+        while (world->first != NULL) {
+            struct message *first = world->first;
+            world->first = first->next;
+            drop(first);
+        }
         free(world);
     }
     free(comm);
@@ -546,7 +583,14 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
 
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
-    return destroy(comm, CUDASIM_ENTER(CUDASIM_RELEASING));
+    int code = CUDASIM_ENTER(CUDASIM_RELEASING);
+    cudasim_lock();
+    comm->aborted = true;
+    cudasim_progress();
+    while (comm->pending > 0)
+        cudasim_wait_for_progress();
+    cudasim_unlock();
+    return destroy(comm, code);
 }
 
 static ncclResult_t check(const struct ncclComm *comm, int code)

@@ -8,7 +8,8 @@
  * ThreadSanitizer is not needed; only ThreadSanitizer sees what the host itself does to pinned memory.
  *
  * A kernel's pointers say where it reads or writes, not how far: their first byte stands for all. What NCCL orders
- * between ranks is not seen; their memory is apart anyway.
+ * between ranks is guessed: what comes after a receive may come after any send before that, for the other rank may have
+ * waited for it; and a receive after all that a send came after, for the other rank may have sent in reply.
  */
 #include "tests/cudasim/inside.h"
 
@@ -20,6 +21,7 @@ struct access {
     bool write;
     int slot; /* of the stream */
     int64_t moment;
+    int64_t receives; /* a send of NCCL: receives so far; else INT64_MAX */
     uint64_t stream;
     const char *call, *kernel;
 };
@@ -33,6 +35,8 @@ static struct cudasim_clock host;
 static int64_t moments[CUDASIM_STREAMS_MAX]; /* of each slot; they go on when a slot is given to another stream */
 static bool taken[CUDASIM_STREAMS_MAX];
 static bool enabled = true;
+static struct cudasim_clock sent[CUDASIM_DEVICES_MAX]; /* what each device's sends came after */
+static int64_t receives;
 
 void cudasim_set_order_check(int enable)
 {
@@ -44,6 +48,8 @@ static void join(struct cudasim_clock *to, const struct cudasim_clock *from)
     for (int i = 0; i < CUDASIM_STREAMS_MAX; i++)
         if (from->at[i] > to->at[i])
             to->at[i] = from->at[i];
+    if (from->heard > to->heard)
+        to->heard = from->heard;
 }
 
 void cudasim_order_open(cudaStream_t stream)
@@ -89,6 +95,13 @@ static bool replaces(const struct access *later, const struct access *old)
            (later->write || (!old->write && later->slot == old->slot));
 }
 
+static bool is_after(const struct cudasim_op *op, const struct access *later, const struct access *old)
+{
+    const struct cudasim_clock *clock = &op->stream->clock;
+    bool replies = op->between_ranks && later->write && sent[op->stream->device].at[old->slot] >= old->moment;
+    return clock->at[old->slot] >= old->moment || clock->heard > old->receives || replies;
+}
+
 static void note(struct cudasim_op *op, struct cudasim_history *history, const struct cudasim_memory *memory,
                  const struct access *later)
 {
@@ -96,7 +109,7 @@ static void note(struct cudasim_op *op, struct cudasim_history *history, const s
     for (int i = 0; i < history->count; i++) {
         const struct access *old = &history->list[i];
         bool meet = old->from < later->to && later->from < old->to && (old->write || later->write);
-        if (meet && op->stream->clock.at[old->slot] < old->moment) {
+        if (meet && !is_after(op, later, old)) {
             cudasim_op_fault(
                 op,
                 "%s %s bytes %zu to %zu of block %lu (device %d) in stream %lu, which is not ordered after "
@@ -124,6 +137,7 @@ void cudasim_order_op(struct cudasim_op *op, cudaStream_t stream)
 {
     join(&stream->clock, &host);
     stream->clock.at[stream->slot] = ++moments[stream->slot];
+    bool sends = false;
     for (int i = 0; i < op->use_count && enabled && op->status == 0; i++) {
         const struct cudasim_use *use = &op->uses[i];
         if (use->memory == NULL || use->memory->alias == NULL || (use->bytes == 0 && op->kernel == NULL))
@@ -136,11 +150,18 @@ void cudasim_order_op(struct cudasim_op *op, cudaStream_t stream)
                                .write = (use->access & CUDASIM_WRITE) != 0,
                                .slot = stream->slot,
                                .moment = moments[stream->slot],
+                               .receives =
+                                   op->between_ranks && (use->access & CUDASIM_WRITE) == 0 ? receives : INT64_MAX,
                                .stream = stream->number,
                                .call = op->call.name,
                                .kernel = op->kernel};
         note(op, use->memory->history, use->memory, &later);
+        sends = sends || !later.write;
+        if (op->between_ranks && later.write)
+            stream->clock.heard = ++receives;
     }
+    if (op->between_ranks && sends)
+        join(&sent[stream->device], &stream->clock);
 }
 
 void cudasim_order_forget(struct cudasim_memory *memory)
