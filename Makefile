@@ -36,7 +36,8 @@ CUDA_READY := $(if $(SAN),,$(and $(CUDA_FOUND),$(NVCC),$(wildcard $(CUDA_LIB)/li
 ifeq ($(CUDA)$(SAN)$(CUDA_READY),1)
 $(error CUDA=1, but nvcc, cuBLAS or the CUDA runtime are not below $(CUDA_HOME))
 endif
-NO_NCCL := $(if $(wildcard $(CUDA_HOME)/include/nccl.h),,tests/cudasim/nccl.c tests/cudasim/test_nccl.c)
+NCCL := $(and $(wildcard $(CUDA_HOME)/include/nccl.h),$(wildcard $(CUDA_LIB)/libnccl.so))
+NO_NCCL := $(if $(NCCL),,exec/cuda/nccl.c tests/cudasim/nccl.c tests/cudasim/test_nccl.c tests/cuda/test_processes.c)
 CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(filter-out $(NO_NCCL),$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c)))))
 SUITES += $(CUDA_SUITES)
 BENCHES := $(patsubst tests/%.c,%,$(filter-out $(if $(SIMGRID),,tests/bench/simgrid.c),$(sort $(wildcard tests/bench/*.c))))
@@ -56,18 +57,19 @@ endif
 summary:
 	@printf 'oneDNN %s; CUDA %s; MPI %s\n' \
 	    "$$(printf '#include <oneapi/dnnl/dnnl_version.h>\nDNNL_VERSION_MAJOR.DNNL_VERSION_MINOR\n' | $(CC) $(FLAGS) -E -P - 2>/dev/null | tail -1 | tr -d ' ')" \
-	    "$(if $(CUDA_READY),in $(CUDA_HOME) for chips $(CUDA_CHIPS),not found: no backend cuda)" \
+	    "$(if $(CUDA_READY),in $(CUDA_HOME) for chips $(CUDA_CHIPS)$(if $(NCCL),, without NCCL: one process a run),not found: no backend cuda)" \
 	    "$$(command -v mpicc >/dev/null && echo 'found, no transport uses it' || echo 'not found')"
 .PHONY: summary
 all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
 
+CUDA_REAL := -lcudnn -lcublas -lcudart $(if $(NCCL),-lnccl)
 # The CUDA backend is a library that the program opens; what it needs of ours it finds in the program.
-CUDA_HOST := $(call objects,$(filter-out exec/cuda/find.c,$(wildcard exec/cuda/*.c)))
+CUDA_HOST := $(call objects,$(filter-out exec/cuda/find.c $(NO_NCCL),$(wildcard exec/cuda/*.c)))
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -rdynamic -o $@ $^ $(LIBS)
 	$(if $(CUDA_READY),,$(Q)rm -f $B/stalepipe-cuda.so)
 $B/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.o
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) $(CUDA_REAL) -lstdc++
 
 # Prints what each kernel takes on the chip where that is most, and fails where registers do not suffice.
 NVCC_FLAGS := -std=c++17 -O3 -Xcompiler -fPIC -fmad=false -I. -ccbin $(CC) -Werror all-warnings -Xptxas -v \
@@ -128,7 +130,7 @@ $B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(H
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
 $B/tests/gpu/%: $B/tests/cuda/%.o $B/tests/cuda/gpus.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.o $B/libstalepipe.a
 	@mkdir -p $(@D)
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lcublas -lcudart $(LIBS) -lcmocka -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) $(CUDA_REAL) $(LIBS) -lcmocka -lstdc++
 
 # The program on the stand-in device, for trying commands: build/standin/stalepipe.
 $B/standin/stalepipe: $B/stalepipe $B/standin/stalepipe-cuda.so

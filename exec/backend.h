@@ -61,14 +61,45 @@ struct exec_sgd {
 enum exec_convolution { EXEC_CONVOLUTION_DIRECT, EXEC_CONVOLUTION_WINOGRAD, EXEC_CONVOLUTION_AUTO };
 extern const char *const exec_convolution_names[]; /* of that enum; the words of devices.convolution */
 
+struct exec_team;
 struct exec_backend_config {
     int devices; /* of the plan */
+    /* Where several processes run the plan (exec/team.h; NULL: this one alone), the devices of this one, and how many
+     * others of this host come before them; end 0: all are here. What makes the run's plan fills them in. */
+    struct exec_team *team;
+    int first_device, device_end, host_devices_before;
     int threads; /* of the compute library per device, as `bind` will set them; what is compiled depends on it */
     bool tf32;   /* cuda: products may be rounded to TF32 where the chip is faster so */
     enum exec_convolution convolution;
     const char *choices_path; /* AUTO: a file that remembers what was found; NULL: none. Borrowed until create ends */
     const char *choices;      /* AUTO: choices to follow, as `choices` gave them; NULL: none. Borrowed likewise */
     bool separate;            /* one operation a layer, none fused: for tests of layers */
+};
+
+/* A part of a message, in memory of a device. */
+struct exec_part {
+    void *at;
+    size_t bytes;
+};
+
+/*
+ * Messages between devices of two processes: connections, each in one direction, with one end in each process. A
+ * message is given to both ends, in the same order, as parts of the same sizes; it comes when both have come to it.
+ */
+enum { EXEC_PEER_NAME = 128 };
+struct exec_peers {
+    /* Names a new connection. Both of its ends are opened by that name; it may be of a third process. */
+    sp_status (*name)(char name[EXEC_PEER_NAME], struct sp_error *err);
+    /* Opens an end; returns when the other is there and a first message has come. */
+    sp_status (*open)(void *context, int device, const char name[EXEC_PEER_NAME], bool sends, void **peer,
+                      struct sp_error *err);
+    void (*close)(void **peer); /* nothing is under way; accepts NULL */
+
+    /* Puts a message into the queue of the end's device; no parts: one that carries nothing. */
+    sp_status (*move)(void *peer, void *queue, const struct exec_part *parts, int count, struct sp_error *err);
+
+    /* Ends what is under way, whatever has come, and fails what is moved from now on. From any thread. */
+    void (*abandon)(void *peer);
 };
 
 /*
@@ -109,6 +140,8 @@ struct exec_async {
     sp_status (*capture_end)(void *queue, void **graph, struct sp_error *err); /* *graph: NULL when it fails */
     sp_status (*replay)(void *queue, void *graph, struct sp_error *err);
     void (*graph_destroy)(void **graph); /* accepts NULL */
+
+    const struct exec_peers *peers; /* NULL: this build reaches no devices of other processes */
 };
 
 struct exec_backend {
@@ -123,6 +156,9 @@ struct exec_backend {
     /* Optional. What AUTO has chosen for the models made so far, as text; the caller frees. The same choices, given to
      * another run, make it compute the same bits. */
     char *(*choices)(const void *context);
+
+    /* Optional. What must be the same in all processes of a run for the same bits, as text; the caller frees. */
+    char *(*kind)(const void *context);
 
     /* NULL when the backend can do the layer, else the reason why not (static text). */
     const char *(*supports)(const struct sp_layer *layer);

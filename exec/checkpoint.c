@@ -18,7 +18,7 @@ enum source { SOURCE_PARAMETER, SOURCE_VELOCITY, SOURCE_DEVICE, SOURCE_HOST };
 
 struct item {
     enum source source;
-    int stage, layer;
+    int device, layer; /* device: that has it */
     enum sp_parameter which;
     void *at; /* HOST, DEVICE: bytes as they are; else the parameter as stored */
 };
@@ -39,12 +39,12 @@ static void add(struct list *list, struct exec_tensor tensor, struct item item)
     list->count++;
 }
 
-static void add_bytes(struct list *list, void *at, size_t bytes, const char *name)
+static void add_bytes(struct list *list, int device, void *at, size_t bytes, const char *name)
 {
     struct exec_tensor tensor = {.type = EXEC_TENSOR_U8, .dims = 1, .shape = {(int64_t)bytes}};
     snprintf(tensor.name, sizeof tensor.name, "in_flight.%s", name);
     if (at != NULL && bytes > 0)
-        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .at = at});
+        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .device = device, .at = at});
 }
 
 /* The shape that a parameter has in PyTorch. */
@@ -72,7 +72,7 @@ static void add_layer(struct list *list, int stage, int l)
     struct exec_run *run = list->run;
     const struct sp_layer *layer = &run->plan->network->layers[l];
     const struct sp_parameter_memory *memory = &run->memory->parameters[stage];
-    int local = l - run->plan->stages[stage].first_layer;
+    int local = l - run->plan->stages[stage].first_layer, device = run->plan->stages[stage].backward_device;
     char *weights = exec_run_backward_weights(run, stage, run->stages[stage].version);
     char *velocity = exec_run_part(run, stage, SP_MEMORY_OPTIMIZER, true);
     for (int p = 0; p < SP_PARAMETER_COUNT; p++) {
@@ -80,9 +80,9 @@ static void add_layer(struct list *list, int stage, int l)
         size_t offset = memory->offset[local][p];
         if (layer->parameters[p] == 0)
             continue;
-        add(list, describe(layer, which, ""), (struct item){SOURCE_PARAMETER, stage, l, which, weights + offset});
+        add(list, describe(layer, which, ""), (struct item){SOURCE_PARAMETER, device, l, which, weights + offset});
         add(list, describe(layer, which, "optimizer.velocity."),
-            (struct item){SOURCE_VELOCITY, stage, l, which, velocity + offset});
+            (struct item){SOURCE_VELOCITY, device, l, which, velocity + offset});
     }
     static const char *const statistics[] = {"running_mean", "running_var"};
     float *state = (float *)(void *)((char *)exec_run_part(run, stage, SP_MEMORY_WEIGHTS, false) + memory->block_bytes +
@@ -90,7 +90,7 @@ static void add_layer(struct list *list, int stage, int l)
     for (int s = 0; s < 2 && layer->state > 0; s++) {
         struct exec_tensor tensor = {.type = EXEC_TENSOR_F32, .dims = 1, .shape = {layer->state / 2}};
         snprintf(tensor.name, sizeof tensor.name, "%s.%s", layer->name, statistics[s]);
-        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .at = state + s * layer->state / 2});
+        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .device = device, .at = state + s * layer->state / 2});
     }
 }
 
@@ -120,7 +120,8 @@ static void add_slots(struct list *list, int phase, int i)
         for (int backward = 0; backward <= two && run->stages[i].busy[slot]; backward++) {
             char *slots = exec_run_part(run, i, SP_MEMORY_ACTIVATIONS, backward == 1);
             snprintf(name, sizeof name, "stage%d.%sslot%d", i, backward == 1 ? "backward." : "", slot);
-            add_bytes(list, slots == NULL ? NULL : slots + (size_t)slot * bytes, bytes, name);
+            add_bytes(list, backward == 1 ? stage->backward_device : stage->forward_device,
+                      slots == NULL ? NULL : slots + (size_t)slot * bytes, bytes, name);
         }
 }
 
@@ -134,7 +135,7 @@ static void add_in_flight(struct list *list, int phase)
     for (int d = 0; d < plan->device_count; d++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
             snprintf(name, sizeof name, "device%d.%s", d, sp_memory_kind_names[kinds[k]]);
-            add_bytes(list, run->blocks.blocks[d][kinds[k]], run->memory->bytes[d][kinds[k]], name);
+            add_bytes(list, d, run->blocks.blocks[d][kinds[k]], run->memory->bytes[d][kinds[k]], name);
         }
     for (int i = 0; i < plan->stage_count; i++)
         add_slots(list, phase, i);
@@ -166,56 +167,115 @@ static void list_fini(struct list *list)
     free(list->items);
 }
 
-/* Device memory in pieces through the host's. */
-static sp_status write_device(const struct exec_run *run, const char *at, size_t bytes, struct exec_tensor_sink *sink,
-                              struct sp_error *err)
+/* The process that has a tensor, and writes it. */
+static int owner_of(const struct list *list, int t)
 {
-    enum { PIECE = 1 << 20 };
+    const struct item *item = &list->items[t];
+    return item->source == SOURCE_HOST ? 0
+                                       : exec_team_owner(list->run->team, item->device, list->run->plan->device_count);
+}
+
+/* Bytes for the file, or, at another rank, for rank 0. */
+static sp_status put(const struct list *list, struct exec_tensor_sink *sink, void *bytes, size_t count,
+                     struct sp_error *err)
+{
+    if (sink != NULL)
+        exec_tensor_sink_write(sink, bytes, count);
+    return exec_team_pass(list->run->team, exec_team_rank(list->run->team), 0, bytes, count, err);
+}
+
+enum { PIECE = 1 << 20 };
+
+/* Device memory in pieces through the host's; another rank's in such pieces, too. */
+static sp_status put_pieces(const struct list *list, int t, struct exec_tensor_sink *sink, struct sp_error *err)
+{
+    const struct exec_run *run = list->run;
+    const char *at = list->items[t].at;
+    size_t bytes = exec_tensor_bytes(&list->tensors[t]);
+    int owner = owner_of(list, t);
     char *piece = sp_alloc(PIECE);
     sp_status status = SP_OK;
     for (size_t done = 0; done < bytes && status == SP_OK; done += PIECE) {
         size_t now = bytes - done < PIECE ? bytes - done : PIECE;
-        status = run->backend->copy(run->context, piece, at + done, now, err);
+        if (owner == exec_team_rank(run->team))
+            status = run->backend->copy(run->context, piece, at + done, now, err);
+        else
+            status = exec_team_pass(run->team, owner, 0, piece, now, err);
         if (status == SP_OK)
-            exec_tensor_sink_write(sink, piece, now);
+            status = put(list, sink, piece, now, err);
     }
     free(piece);
     return status;
 }
 
-static sp_status write_tensor(void *self, int t, struct exec_tensor_sink *sink, struct sp_error *err)
+static sp_status put_parameter(const struct list *list, int t, struct exec_tensor_sink *sink, struct sp_error *err)
 {
-    struct list *list = self;
     const struct item *item = &list->items[t];
     size_t bytes = exec_tensor_bytes(&list->tensors[t]);
-    if (item->source == SOURCE_HOST) {
-        exec_tensor_sink_write(sink, item->at, bytes);
-        return SP_OK;
-    }
-    if (item->source == SOURCE_DEVICE)
-        return write_device(list->run, item->at, bytes, sink, err);
     float *plain = sp_alloc(bytes);
     sp_status status =
         list->run->backend->export_parameter(list->run->models[0], item->layer, item->which, item->at, plain, err);
-    if (status == SP_OK)
-        exec_tensor_sink_write(sink, plain, bytes);
+    for (size_t done = 0; done < bytes && status == SP_OK; done += PIECE)
+        status = put(list, sink, (char *)plain + done, bytes - done < PIECE ? bytes - done : PIECE, err);
     free(plain);
     return status;
 }
 
+/* Where another rank has it, that is asked for it, and answers in serve. */
+static sp_status write_tensor(void *self, int t, struct exec_tensor_sink *sink, struct sp_error *err)
+{
+    const struct list *list = self;
+    const struct item *item = &list->items[t];
+    int owner = owner_of(list, t);
+    int64_t wanted = t;
+    SP_TRY(exec_team_pass(list->run->team, 0, owner, &wanted, sizeof wanted, err));
+    if (item->source == SOURCE_HOST)
+        return put(list, sink, item->at, exec_tensor_bytes(&list->tensors[t]), err);
+    bool here = owner == exec_team_rank(list->run->team);
+    return item->source == SOURCE_DEVICE || !here ? put_pieces(list, t, sink, err) : put_parameter(list, t, sink, err);
+}
+
+/* A rank that is not 0 gives what it is asked for, until nothing more is wanted. */
+static sp_status serve(const struct list *list, struct sp_error *err)
+{
+    int me = exec_team_rank(list->run->team);
+    for (;;) {
+        int64_t wanted;
+        SP_TRY(exec_team_pass(list->run->team, 0, me, &wanted, sizeof wanted, err));
+        if (wanted < 0)
+            return SP_OK;
+        const struct item *item = &list->items[wanted];
+        SP_TRY(item->source == SOURCE_DEVICE ? put_pieces(list, (int)wanted, NULL, err)
+                                             : put_parameter(list, (int)wanted, NULL, err));
+    }
+}
+
+static sp_status end_serving(const struct exec_run *run, struct sp_error *err)
+{
+    int64_t none = -1;
+    return exec_team_share(run->team, &none, sizeof none, err);
+}
+
+/* Rank 0 reads, and hands over what another one has. The losses go to all. */
 static sp_status read_tensor(struct list *list, int t, struct sp_error *err)
 {
+    const struct exec_run *run = list->run;
     const struct item *item = &list->items[t];
     size_t bytes = exec_tensor_bytes(&list->tensors[t]);
-    if (item->source == SOURCE_HOST)
-        return exec_safetensors_read(list->file, &list->tensors[t], item->at, err);
+    int me = exec_team_rank(run->team), owner = owner_of(list, t);
+    sp_status status = SP_OK;
     float *plain = sp_alloc(bytes);
-    sp_status status = exec_safetensors_read(list->file, &list->tensors[t], plain, err);
-    if (status == SP_OK && item->source == SOURCE_DEVICE)
-        status = list->run->backend->copy(list->run->context, item->at, plain, bytes, err);
-    else if (status == SP_OK)
-        status =
-            list->run->backend->import_parameter(list->run->models[0], item->layer, item->which, plain, item->at, err);
+    if (me == 0)
+        status = exec_safetensors_read(list->file, &list->tensors[t], plain, err);
+    if (status == SP_OK)
+        status = item->source == SOURCE_HOST ? exec_team_share(run->team, plain, bytes, err)
+                                             : exec_team_pass(run->team, 0, owner, plain, bytes, err);
+    if (status == SP_OK && item->source == SOURCE_HOST)
+        memcpy(item->at, plain, bytes);
+    else if (status == SP_OK && me == owner && item->source == SOURCE_DEVICE)
+        status = run->backend->copy(run->context, item->at, plain, bytes, err);
+    else if (status == SP_OK && me == owner)
+        status = run->backend->import_parameter(run->models[0], item->layer, item->which, plain, item->at, err);
     free(plain);
     return status;
 }
@@ -370,11 +430,24 @@ static json_t *metadata_of(const struct exec_run *run, int64_t gate)
     return metadata;
 }
 
+static sp_status serve_all(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
+{
+    struct list list;
+    list_init(&list, run, gate);
+    sp_status status = serve(&list, err);
+    list_fini(&list);
+    return status;
+}
+
 static const char prefix[] = "minibatch-", suffix[] = ".safetensors";
 
 sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
 {
     const struct exec_checkpoint_config *config = &run->config.checkpoint;
+    SP_TRY(exec_together_stages(run, err));
+    SP_TRY(exec_together_counts(run, err));
+    if (exec_team_rank(run->team) > 0)
+        return serve_all(run, gate, err);
     char *path = sp_format("%s/%s%09" PRId64 "%s", config->folder, prefix, gate->minibatch + 1, suffix);
     json_t *metadata = metadata_of(run, gate->minibatch);
     struct list list;
@@ -382,6 +455,9 @@ sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate
     sp_status status = exec_safetensors_write(path, metadata, list.tensors, list.count, write_tensor, &list, err);
     if (status == SP_OK)
         exec_checkpoint_prune(config->folder, config->keep);
+    struct sp_error lost = {0};
+    (void)end_serving(run, &lost); /* who is lost is told elsewhere */
+    sp_error_fini(&lost);
     list_fini(&list);
     json_decref(metadata);
     free(path);
@@ -465,23 +541,32 @@ sp_status exec_checkpoint_check(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
+static sp_status load_progress(struct exec_run *run, struct sp_error *err)
+{
+    const char *there = run->resume != NULL ? exec_safetensors_metadata(run->resume, "progress") : NULL;
+    char *text = sp_strdup(there != NULL ? there : "{}");
+    sp_status status = exec_together_text(run, &text, err);
+    json_t *progress = json_loads(text, 0, NULL);
+    if (status == SP_OK && !restore_progress(run, progress))
+        status = sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                           "damaged: its metadata \"progress\" are not those of this run");
+    json_decref(progress);
+    free(text);
+    return status;
+}
+
 sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
 {
     struct list list;
+    SP_TRY(exec_together_stages(run, err));
     list_init(&list, run, gate);
     list.file = run->resume;
     sp_status status = SP_OK;
     for (int t = 0; t < list.count && status == SP_OK; t++)
         status = read_tensor(&list, t, err);
     list_fini(&list);
-    if (status == SP_OK) {
-        const char *text = exec_safetensors_metadata(run->resume, "progress");
-        json_t *progress = json_loads(text != NULL ? text : "{}", 0, NULL);
-        if (!restore_progress(run, progress))
-            status = sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
-                               "damaged: its metadata \"progress\" are not those of this run");
-        json_decref(progress);
-    }
+    if (status == SP_OK)
+        status = load_progress(run, err);
     if (status == SP_OK)
         status = exec_flow_start(run, err); /* the clock was set back */
     if (status == SP_OK)

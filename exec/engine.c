@@ -173,8 +173,15 @@ static sp_status send(struct exec_run *run, int device, const struct sp_instr *i
         SP_TRY(exec_flow_send(run, device, instr, err));
     else if (!run->replaying)
         SP_TRY(exec_send(run, instr, copy_now, run, err));
-    run->transport->post(run->channels, instr->channel);
+    if (!exec_run_leaves(run, instr->channel))
+        run->transport->post(run->channels, instr->channel);
     return SP_OK;
+}
+
+/* Takes a message if it is there. One of another process comes to the device, which waits for it. */
+static bool poll_message(struct exec_run *run, const struct sp_instr *instr)
+{
+    return exec_run_leaves(run, instr->channel) || run->transport->poll(run->channels, instr->channel);
 }
 
 static sp_status received(struct exec_run *run, int device, const struct sp_instr *instr, struct sp_error *err)
@@ -237,7 +244,7 @@ static sp_status execute_waiting(void *self, int device, const struct sp_instr *
         return exec_gate_pass(run, device, instr, true, &opened, err);
     if (instr->kind != SP_INSTR_RECV)
         return execute(run, device, instr, err);
-    if (!run->transport->poll(run->channels, instr->channel)) {
+    if (!poll_message(run, instr)) {
         double start_s = exec_run_now_s(run);
         if (!run->transport->wait(run->channels, instr->channel))
             return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");

@@ -17,6 +17,8 @@ static sp_status create_queues(struct exec_run *run, struct sp_error *err)
     flow->queues = sp_calloc(2 * (size_t)run->plan->stage_count, sizeof *flow->queues);
     for (int i = 0; i < run->plan->stage_count; i++) {
         const struct sp_stage *stage = &run->plan->stages[i];
+        if (!exec_run_has_stage(run, i))
+            continue;
         SP_TRY(flow->async->queue_create(run->context, stage->forward_device, true, &flow->queues[2 * i], err));
         if (stage->backward_device == stage->forward_device)
             flow->queues[2 * i + 1] = flow->queues[2 * i];
@@ -55,11 +57,12 @@ sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
     run->flow->async = run->backend->async;
     run->flow->lanes = sp_calloc((size_t)run->plan->device_count, sizeof *run->flow->lanes);
     SP_TRY(create_queues(run, err));
-    for (int d = 0; d < run->plan->device_count; d++)
+    for (int d = run->first_device; d < run->device_end; d++)
         SP_TRY(create_lane(run, d, err));
     SP_TRY(exec_flow_links_create(run, err));
     SP_TRY(exec_bodies_create(run, err));
-    return exec_flow_feeds_create(run, err);
+    SP_TRY(exec_flow_feeds_create(run, err));
+    return exec_flow_peers_open(run, err);
 }
 
 static void destroy_lane(struct exec_run *run, struct exec_flow_lane *lane)
@@ -83,6 +86,8 @@ void exec_flow_destroy(struct exec_run *run)
     struct exec_flow *flow = run->flow;
     if (flow == NULL)
         return;
+    if (exec_team_failed(run->team, NULL, NULL))
+        exec_flow_abandon(run);
     for (int i = 0; flow->queues != NULL && i < run->plan->stage_count; i++) {
         if (flow->queues[2 * i + 1] != flow->queues[2 * i])
             flow->async->queue_destroy(&flow->queues[2 * i + 1]);
@@ -137,7 +142,7 @@ static sp_status anchor(struct exec_run *run, int device, struct sp_error *err)
 /* The best of some readings: each takes back some of what the ones before were early. */
 sp_status exec_flow_start(struct exec_run *run, struct sp_error *err)
 {
-    for (int d = 0; run->flow != NULL && d < run->plan->device_count; d++) {
+    for (int d = run->first_device; run->flow != NULL && d < run->device_end; d++) {
         run->flow->lanes[d].since = NULL;
         for (int reading = 0; reading < first_readings; reading++)
             SP_TRY(anchor(run, d, err));

@@ -89,6 +89,11 @@ struct exec_flow_link {
     int64_t timed, told;
     int trace_lane;
     long long sent, received; /* counted by the sender's, by the receiver's thread */
+    /* Between a device here and one of another process (exec/flow_peers.c); else NULL. Then `out` or `in` is here. */
+    void *peer;
+    struct exec_part *pieces; /* of a message, [part_room] */
+    struct sp_instr *instrs;  /* [ring]: of what was sent last */
+    long long posted;         /* messages that `in` has been given, or that came before the run was interrupted */
 };
 
 /* Where a stage takes pixels or labels from the loader; of its forward device's thread. */
@@ -164,6 +169,19 @@ sp_status exec_flow_waited(struct exec_run *run, int device, enum exec_flow_kind
                            struct sp_error *err);
 sp_status exec_flow_links_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_links_destroy(struct exec_run *run);
+
+/*
+ * Links to other processes (exec/flow_peers.c): opened when all else is there, by all ranks in the same order. A
+ * message is put into the receiver's copy queue when its RECV comes to the host, mostly long before it is sent; that it
+ * does not arrive while its place is in use follows from the plan, as always. Where all devices pause, what was sent
+ * and not yet received is received ahead, so that it lies where it will be read. `abandon`: nothing is awaited any
+ * more, from any thread; `finish`: all that was sent has arrived.
+ */
+sp_status exec_flow_peers_open(struct exec_run *run, struct sp_error *err);
+sp_status exec_flow_post(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
+sp_status exec_flow_settle(struct exec_run *run, struct sp_error *err);
+sp_status exec_flow_peers_finish(struct exec_run *run, struct sp_error *err);
+void exec_flow_abandon(struct exec_run *run);
 sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_error *err);
 sp_status exec_flow_transfers_create(struct exec_run *run, int channel, struct sp_error *err);
 void exec_flow_transfers_destroy(struct exec_run *run, struct exec_flow_link *link);

@@ -26,7 +26,7 @@ sp_status exec_flow_feeds_create(struct exec_run *run, struct sp_error *err)
 {
     run->flow->feeds = sp_calloc((size_t)run->plan->stage_count, sizeof *run->flow->feeds);
     for (int i = 0; i < run->plan->stage_count; i++)
-        if (run->memory->staging[i].bytes > 0)
+        if (exec_run_has_stage(run, i) && run->memory->staging[i].bytes > 0)
             SP_TRY(create_feed(run, i, err));
     return SP_OK;
 }

@@ -35,6 +35,25 @@ static sp_status message_bytes(const struct exec_run *run, int channel, size_t *
     return SP_OK;
 }
 
+static bool carries(const struct sp_channel *channel)
+{
+    return channel->payload != SP_PAYLOAD_CREDIT;
+}
+
+/* The one end of a link to another process. */
+static sp_status create_end(struct exec_run *run, int channel, struct sp_error *err)
+{
+    const struct sp_channel *c = &run->plan->channels[channel];
+    struct exec_flow_link *link = &run->flow->links[channel];
+    bool sends = exec_run_has(run, c->from_device);
+    link->part_room = run->plan->network->tensor_count + 1;
+    link->pieces = sp_calloc((size_t)link->part_room, sizeof *link->pieces);
+    link->instrs = sp_calloc((size_t)link->ring, sizeof *link->instrs);
+    SP_TRY(run->flow->async->queue_create(run->context, sends ? c->from_device : c->to_device, false,
+                                          sends ? &link->out : &link->in, err));
+    return sends && carries(c) ? exec_flow_transfers_create(run, channel, err) : SP_OK;
+}
+
 /* Queues for the copies of a channel that carries something. */
 static sp_status create_copies(struct exec_run *run, int channel, struct sp_error *err)
 {
@@ -42,6 +61,8 @@ static sp_status create_copies(struct exec_run *run, int channel, struct sp_erro
     const struct sp_channel *c = &run->plan->channels[channel];
     struct exec_flow_link *link = &run->flow->links[channel];
     void *memory;
+    if (exec_run_leaves(run, channel))
+        return create_end(run, channel, err);
     SP_TRY(message_bytes(run, channel, &link->host_bytes, err));
     if (link->host_bytes == 0)
         return SP_OK;
@@ -74,11 +95,6 @@ static sp_status create_link(struct exec_run *run, int channel, struct sp_error 
     return SP_OK;
 }
 
-static bool carries(const struct sp_channel *channel)
-{
-    return channel->payload != SP_PAYLOAD_CREDIT;
-}
-
 int exec_flow_trace_lanes(const struct exec_run *run)
 {
     int lanes = 0;
@@ -106,7 +122,8 @@ sp_status exec_flow_links_create(struct exec_run *run, struct sp_error *err)
     run->flow->links = sp_calloc((size_t)run->plan->channel_count + 1, sizeof *run->flow->links);
     name_lanes(run);
     for (int c = 0; c < run->plan->channel_count; c++)
-        SP_TRY(create_link(run, c, err));
+        if (exec_run_has(run, run->plan->channels[c].from_device) || exec_run_leaves(run, c))
+            SP_TRY(create_link(run, c, err));
     return SP_OK;
 }
 
@@ -117,6 +134,8 @@ void exec_flow_links_destroy(struct exec_run *run)
         struct exec_flow_link *link = &run->flow->links[c];
         async->queue_destroy(&link->out);
         async->queue_destroy(&link->in);
+        if (link->peer != NULL)
+            async->peers->close(&link->peer);
         async->event_destroy(&link->left);
         exec_flow_transfers_destroy(run, link);
         for (int n = 0; link->events != NULL && n < link->ring; n++)
@@ -126,6 +145,8 @@ void exec_flow_links_destroy(struct exec_run *run)
         free(link->events);
         free(link->recorded);
         free(link->parts);
+        free(link->pieces);
+        free(link->instrs);
     }
     free(run->flow->links);
 }
@@ -148,6 +169,10 @@ static sp_status move_out(void *self, void *to, const void *from, size_t bytes, 
     struct sending *sending = self;
     struct exec_flow_link *link = sending->link;
     const struct exec_async *async = sending->run->flow->async;
+    if (link->peer != NULL)
+        link->pieces[link->part_count++] = (struct exec_part){(void *)from, bytes};
+    if (link->peer != NULL)
+        return SP_OK;
     if (link->in == NULL)
         return async->copy(link->out, to, from, bytes, err);
     SP_ASSERT(link->part_count < link->part_room, "a message of %d parts", link->part_count + 1);
@@ -187,6 +212,8 @@ static sp_status send_copies(struct exec_run *run, int device, const struct sp_i
         SP_TRY(async->wait(link->out, lane->entries[(lane->given - 1) % EXEC_FLOW_WINDOW].end, err));
     SP_TRY(mark(&sending, link->out, sending.transfer != NULL ? sending.transfer->begun : NULL, err));
     SP_TRY(exec_send(run, instr, move_out, &sending, err));
+    if (link->peer != NULL)
+        SP_TRY(async->peers->move(link->peer, link->out, link->pieces, link->part_count, err));
     SP_TRY(mark(&sending, link->out, sending.transfer != NULL ? sending.transfer->left : NULL, err));
     return link->in != NULL ? move_in(&sending, err) : SP_OK;
 }
@@ -196,8 +223,10 @@ sp_status exec_flow_send(struct exec_run *run, int device, const struct sp_instr
     struct exec_flow_link *link = &run->flow->links[instr->channel];
     struct exec_flow_lane *lane = &run->flow->lanes[device];
     int n = (int)(link->sent % link->ring);
-    SP_ASSERT(link->sent - __atomic_load_n(&link->received, __ATOMIC_ACQUIRE) < link->ring,
+    SP_ASSERT(link->peer != NULL || link->sent - __atomic_load_n(&link->received, __ATOMIC_ACQUIRE) < link->ring,
               "channel %d has %lld messages under way", instr->channel, link->sent - link->received);
+    if (link->peer != NULL)
+        link->instrs[n] = *instr;
     if (!run->replaying && link->out != NULL)
         SP_TRY(send_copies(run, device, instr, n, err));
     link->recorded[n] = !run->replaying && (lane->given > 0 || link->out != NULL);
@@ -215,6 +244,8 @@ sp_status exec_flow_receive(struct exec_run *run, int device, const struct sp_in
     struct exec_flow_link *link = &run->flow->links[instr->channel];
     const struct sp_stage *stage = &run->plan->stages[instr->stage];
     int n = (int)(link->received % link->ring);
+    if (link->peer != NULL && link->posted == link->received)
+        SP_TRY(exec_flow_post(run, instr, err));
     if (link->recorded[n]) {
         void *queue = run->flow->queues[2 * instr->stage + (stage->forward_device != device)];
         SP_TRY(exec_flow_turn_to(run, device, queue, err));
@@ -239,7 +270,7 @@ sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_erro
 {
     for (int c = 0; c < run->plan->channel_count; c++) {
         struct exec_flow_link *link = &run->flow->links[c];
-        if (run->plan->channels[c].from_device == device && link->sent > 0 &&
+        if (run->plan->channels[c].from_device == device && link->peer == NULL && link->sent > 0 &&
             link->recorded[(link->sent - 1) % link->ring])
             SP_TRY(run->flow->async->finish(link->events[(link->sent - 1) % link->ring], err));
         if (run->plan->channels[c].from_device == device)

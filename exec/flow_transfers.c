@@ -77,7 +77,7 @@ sp_status exec_flow_transfers_tell(struct exec_run *run, int channel, struct sp_
 
 struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link, const struct sp_instr *instr)
 {
-    if (link->timed - link->told >= EXEC_FLOW_TRANSFERS)
+    if (link->transfers == NULL || link->timed - link->told >= EXEC_FLOW_TRANSFERS)
         return NULL;
     struct exec_flow_transfer *it = &link->transfers[link->timed++ % EXEC_FLOW_TRANSFERS];
     it->instr = *instr;

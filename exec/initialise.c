@@ -67,6 +67,8 @@ sp_status exec_initialise(struct exec_run *run, struct sp_error *err)
 {
     for (int i = 0; i < run->plan->stage_count; i++) {
         const struct sp_stage *stage = &run->plan->stages[i];
+        if (!exec_run_has_stage(run, i))
+            continue;
         for (int l = stage->first_layer; l < stage->layer_end; l++)
             SP_TRY(initialise_layer(run, i, l, err));
         size_t bytes = run->memory->parameters[i].block_bytes;

@@ -42,6 +42,7 @@ static void call_back(struct exec_run *run, double now_s)
         .samples_per_s = rate,
         .remaining_s = rate > 0 ? (double)(plan->minibatches - state->done) * plan->batch / rate : NAN,
     };
+    run->told = progress;
     run->config.progress(run->config.progress_self, &progress);
 }
 

@@ -10,6 +10,7 @@
 #include "common/engine.h"
 #include "exec/memory.h"
 #include "exec/safetensors.h"
+#include "exec/team.h"
 #include "exec/trainer.h"
 #include "exec/transport.h"
 
@@ -47,6 +48,13 @@ struct exec_gate {
     int arrived;
     double last_s;   /* time of the last checkpoint, or of the start */
     int64_t stopped; /* the run ended at this gate, -1: it did not */
+    /* Where several processes run the plan: the gate at which all pause because rank 0 wants to, -1: none. To find it,
+     * rank 0 lets all hold, and each tells the last gate that it has decided. */
+    atomic_llong agreed;
+    bool held, stopping; /* stopping: the run ends at the gate agreed on */
+    atomic_bool asked;   /* rank 0: some rank was asked to stop; others: this one was, and has told */
+    int answers;
+    int64_t highest;
 };
 
 /* A device at the end of an epoch's evaluation, written by its own thread. */
@@ -72,6 +80,8 @@ struct exec_flow;
 
 struct exec_run {
     const struct sp_plan *plan;
+    struct exec_team *team;       /* the processes that run it together; NULL: this one alone */
+    int first_device, device_end; /* that are here */
     const struct exec_backend *backend;
     struct exec_trainer_config config;
     void *context;
@@ -103,7 +113,9 @@ struct exec_run {
     struct sp_error rest_err;
     atomic_bool failed; /* a thread gave up: the others end */
     struct exec_gate gate;
-    struct exec_safetensors *resume;      /* the checkpoint to continue from, until it is loaded */
+    struct exec_safetensors *resume;      /* rank 0: the checkpoint to continue from, until it is loaded */
+    char *choices;                        /* others: the choices made there */
+    struct exec_progress told;            /* rank 0: what another rank told last; others: what they told */
     int64_t resume_gate;                  /* -1: none */
     bool replaying;                       /* up to resume_gate instructions are counted, not computed */
     struct exec_fed train_fed, *test_fed; /* [phase] */
@@ -111,6 +123,23 @@ struct exec_run {
 
 /* Seconds since the start of the run. */
 double exec_run_now_s(const struct exec_run *run);
+
+/* Whether a device, a stage, is of this process. */
+static inline bool exec_run_has(const struct exec_run *run, int device)
+{
+    return device >= run->first_device && device < run->device_end;
+}
+static inline bool exec_run_has_stage(const struct exec_run *run, int stage)
+{
+    return exec_run_has(run, run->plan->stages[stage].forward_device);
+}
+
+/* Whether a channel of one of its devices leads to another process. */
+static inline bool exec_run_leaves(const struct exec_run *run, int channel)
+{
+    const struct sp_channel *c = &run->plan->channels[channel];
+    return exec_run_has(run, c->from_device) != exec_run_has(run, c->to_device);
+}
 
 /* The block that holds version `version` of a stage's weights, on its forward and on its backward device. */
 void *exec_run_forward_weights(const struct exec_run *run, int stage, int64_t version);
@@ -144,6 +173,7 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err);
 void exec_gate_init(struct exec_run *run);
 void exec_gate_fini(struct exec_run *run);
 void exec_gate_cancel(struct exec_run *run);
+void exec_gate_news(struct exec_run *run, const struct exec_news *news);
 sp_status exec_gate_pass(struct exec_run *run, int device, const struct sp_instr *gate, bool wait, bool *opened,
                          struct sp_error *err);
 
@@ -154,6 +184,20 @@ sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err);
 sp_status exec_checkpoint_check(struct exec_run *run, struct sp_error *err);
 sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
 sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err);
+
+/*
+ * Runs of several processes (exec/together.c), each called by all of them: begin before models are made, for what they
+ * need to be alike; agree that they are, and where they begin; start the clock together. `text` gives all that of rank
+ * 0, instead of theirs, which is freed. `stages` lets all know what lies where at a gate; `counts` lets rank 0 know
+ * what the others counted, `results` all that is left of a run. Nothing to do for one process.
+ */
+sp_status exec_together_begin(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_agree(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_start(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_text(struct exec_run *run, char **text, struct sp_error *err);
+sp_status exec_together_stages(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_counts(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_results(struct exec_run *run, struct sp_error *err);
 
 /* The two ways to interpret instructions (exec/engine.c): `self` is the run. */
 extern const struct sp_engine exec_engine_threads; /* a thread per device: waits inside */

@@ -171,17 +171,21 @@ static void give_host(void *self, void *memory)
 }
 
 /* A minibatch stays in the loader from the first stage's forward to the last one's: as many as may be between, and some
- * ahead. */
+ * ahead. Where only one of the two is here, nobody else takes it. */
 sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
+    bool first = exec_run_has_stage(run, 0), last = exec_run_has_stage(run, plan->stage_count - 1);
+    if (!first && !last)
+        return SP_OK;
     int held = run->flow != NULL ? 2 * SP_STAGING : 0; /* until they are copied, by the first and the last stage */
     struct exec_loader_config config = {
         .set = run->data,
         .split = EXEC_TRAIN,
         .batch = plan->batch,
-        .first = run->train_fed.last_stage,
-        .taken = run->train_fed.first_stage,
+        .first = last ? run->train_fed.last_stage : run->train_fed.first_stage,
+        .takers = first + last,
+        .taken = first && last ? run->train_fed.first_stage : 0,
         .end = plan->minibatches,
         .shuffle = true,
         .augment = run->config.augment,
@@ -199,8 +203,8 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
             continue;
         config.split = EXEC_TEST;
         config.batch = sp_plan_microbatch_size(plan, p);
-        config.first = run->test_fed[p].last_stage;
-        config.taken = run->test_fed[p].first_stage;
+        config.first = last ? run->test_fed[p].last_stage : run->test_fed[p].first_stage;
+        config.taken = first && last ? run->test_fed[p].first_stage : 0;
         config.end = count;
         config.shuffle = config.augment = false;
         config.ahead = 2 * plan->stage_count + 2 + held;
@@ -209,10 +213,31 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
+/* Which devices are here, and which of this host's they are. */
+static sp_status find_devices(struct exec_run *run, struct sp_error *err)
+{
+    struct exec_team *team = run->config.compute.team;
+    int count = run->plan->device_count, rank = exec_team_rank(team), before = 0;
+    run->team = team;
+    run->first_device = exec_team_first_device(team, rank, count);
+    run->device_end = exec_team_first_device(team, rank + 1, count);
+    for (int other = 0; other < rank; other++)
+        if (exec_team_same_host(team, rank, other))
+            before += exec_team_first_device(team, other + 1, count) - exec_team_first_device(team, other, count);
+    run->config.compute.devices = count;
+    run->config.compute.first_device = run->first_device;
+    run->config.compute.device_end = run->device_end;
+    run->config.compute.host_devices_before = before;
+    if (count < exec_team_size(team))
+        return SP_FAIL(err, SP_E_INPUT, "%d device%s cannot be shared out to %d processes; each needs one at least",
+                       count, count == 1 ? "" : "s", exec_team_size(team));
+    return SP_OK;
+}
+
 static sp_status plan_memory(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(check_layers(run, err));
-    run->config.compute.devices = run->plan->device_count;
+    SP_TRY(find_devices(run, err));
     SP_TRY(run->backend->create(&run->config.compute, &run->context, err));
     SP_TRY(make_models(run, err));
     struct sp_footprint one = footprint_for(run, 0), footprint = {.self = run,
@@ -240,10 +265,12 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
     SP_TRY(check_plan(run, err));
-    if (run->config.checkpoint.resume != NULL)
+    if (run->config.checkpoint.resume != NULL && exec_team_rank(run->team) == 0)
         SP_TRY(exec_checkpoint_open(run, err));
+    SP_TRY(exec_together_begin(run, err));
     SP_TRY(plan_memory(run, err));
-    SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, err));
+    SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, run->first_device, run->device_end,
+                            err));
     SP_TRY(run->transport->create(plan, &run->channels, err));
     make_state(run);
     run->progress.losses = calloc((size_t)plan->minibatches, sizeof *run->progress.losses);
@@ -254,8 +281,51 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
     if (run->config.layer_spans > 0)
         SP_TRY(sp_trace_create(plan->device_count, 0, run->config.layer_spans, &run->layers, err));
     SP_TRY(exec_initialise(run, err));
-    SP_TRY(exec_flow_create(run, err));
-    return run->resume != NULL ? exec_checkpoint_check(run, err) : SP_OK;
+    if (run->resume != NULL)
+        SP_TRY(exec_checkpoint_check(run, err));
+    SP_TRY(exec_together_agree(run, err));
+    return exec_flow_create(run, err);
+}
+
+static void stop_all(struct exec_run *run)
+{
+    atomic_store(&run->failed, true);
+    run->transport->cancel(run->channels);
+    exec_flow_abandon(run);
+    exec_gate_cancel(run);
+    if (run->train_loader != NULL)
+        exec_loader_cancel(run->train_loader);
+    for (int p = 0; p < run->plan->phase_count; p++)
+        if (run->test_loaders[p] != NULL)
+            exec_loader_cancel(run->test_loaders[p]);
+}
+
+/* Another rank has failed, or is lost. */
+static void stop_for_others(void *self)
+{
+    stop_all(self);
+}
+
+static void take_news(void *self, const struct exec_news *news)
+{
+    struct exec_run *run = self;
+    if (news->kind != EXEC_NEWS_PROGRESS) {
+        exec_gate_news(run, news);
+        return;
+    }
+    memcpy(&run->told, news->bytes, sizeof run->told);
+    if (run->config.progress != NULL)
+        run->config.progress(run->config.progress_self, &run->told);
+}
+
+/* The progress of a rank that is not 0. */
+static void tell_progress(void *self, const struct exec_progress *progress)
+{
+    struct exec_run *run = self;
+    struct exec_news news = {.kind = EXEC_NEWS_PROGRESS};
+    _Static_assert(sizeof *progress <= sizeof news.bytes, "progress is one piece of news");
+    memcpy(news.bytes, progress, sizeof *progress);
+    exec_team_tell(run->team, &news);
 }
 
 sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *data,
@@ -269,10 +339,20 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
     run->backend = config->backend;
     run->transport = &exec_transport_threads;
     run->resume_gate = -1;
+    run->team = config->compute.team;
+    if (exec_team_rank(run->team) > 0) {
+        run->config.progress = tell_progress;
+        run->config.progress_self = run;
+    }
     sp_status status = set_up(run, err);
     exec_gate_init(run);
-    if (status != SP_OK)
+    if (status != SP_OK) {
+        exec_team_fail(run->team, status, err->text);
+        (void)exec_team_failed(run->team, &status, err);
         exec_trainer_destroy(&trainer);
+    } else {
+        exec_team_listen(run->team, &(struct exec_team_listener){take_news, stop_for_others, run});
+    }
     *out = trainer;
     return status;
 }
@@ -288,6 +368,7 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     if (*trainer == NULL)
         return;
     struct exec_run *run = &(*trainer)->run;
+    exec_team_listen(run->team, NULL);
     exec_flow_destroy(run);
     exec_loader_destroy(&run->train_loader);
     for (int p = 0; run->test_loaders != NULL && p < run->plan->phase_count; p++)
@@ -318,6 +399,7 @@ void exec_trainer_destroy(struct exec_trainer **trainer)
     destroy_models(run);
     run->backend->destroy(&run->context);
     exec_safetensors_close(&run->resume);
+    free(run->choices);
     exec_gate_fini(run);
     sp_error_fini(&run->rest_err);
     free(*trainer);
@@ -332,18 +414,6 @@ struct worker {
     sp_status status;
     struct sp_error err;
 };
-
-static void stop_all(struct exec_run *run)
-{
-    atomic_store(&run->failed, true);
-    run->transport->cancel(run->channels);
-    exec_gate_cancel(run);
-    if (run->train_loader != NULL)
-        exec_loader_cancel(run->train_loader);
-    for (int p = 0; p < run->plan->phase_count; p++)
-        if (run->test_loaders[p] != NULL)
-            exec_loader_cancel(run->test_loaders[p]);
-}
 
 static sp_status bind_device(struct exec_run *run, int device, int devices, struct sp_error *err)
 {
@@ -362,8 +432,11 @@ static void *work(void *self)
         worker->status = sp_drive_device(run->plan, worker->device, &exec_engine_threads, run, &worker->err);
     if (worker->status == SP_OK)
         worker->status = exec_flow_drain(run, worker->device, &worker->err);
-    if (worker->status != SP_OK)
-        stop_all(run);
+    if (worker->status == SP_OK)
+        return NULL;
+    if (run->gate.stopped < 0) /* else all end there */
+        exec_team_fail(run->team, worker->status, worker->err.text);
+    stop_all(run);
     return NULL;
 }
 
@@ -380,7 +453,7 @@ static sp_status gather(struct worker *workers, int count, struct sp_error *err)
     if (status != SP_OK) {
         SP_FAIL(err, status, "%s", workers[told].err.text);
         if (status != SP_E_INTERRUPTED)
-            sp_error_context(err, "on device %d", told);
+            sp_error_context(err, "on device %d", workers[told].device);
     }
     for (int d = 0; d < count; d++)
         sp_error_fini(&workers[d].err);
@@ -389,11 +462,11 @@ static sp_status gather(struct worker *workers, int count, struct sp_error *err)
 
 static sp_status run_threads(struct exec_run *run, struct sp_error *err)
 {
-    int count = run->plan->device_count, started = 0;
+    int count = run->device_end - run->first_device, started = 0;
     struct worker *workers = sp_calloc((size_t)count, sizeof *workers);
     for (; started < count; started++) {
         workers[started].run = run;
-        workers[started].device = started;
+        workers[started].device = run->first_device + started;
         if (pthread_create(&workers[started].thread, NULL, work, &workers[started]) != 0)
             break;
     }
@@ -404,7 +477,7 @@ static sp_status run_threads(struct exec_run *run, struct sp_error *err)
     sp_status status = gather(workers, started, err);
     if (started < count && status == SP_E_INTERRUPTED) {
         sp_error_clear(err);
-        status = SP_FAIL(err, SP_E_MEMORY, "cannot start a thread for device %d", started);
+        status = SP_FAIL(err, SP_E_MEMORY, "cannot start a thread for device %d", run->first_device + started);
     }
     free(workers);
     return status;
@@ -425,11 +498,15 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
     SP_ASSERT(run->train_loader == NULL, "a trainer runs once");
     if (!run->replaying) /* else they begin where the checkpoint ends */
         SP_TRY(exec_run_make_loaders(run, err));
+    SP_TRY(exec_together_start(run, err));
     run->start_s = 0;
     run->start_s = exec_run_now_s(run);
     SP_TRY(exec_flow_start(run, err));
     sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
     run->time_s = exec_run_now_s(run);
+    if (status == SP_OK)
+        status = exec_together_results(run, err);
+    (void)exec_team_failed(run->team, &status, err); /* that of another rank, or this one's own */
     exec_progress_finish(run);
     return status;
 }
@@ -538,6 +615,7 @@ sp_status exec_trainer_get_parameter(struct exec_trainer *trainer, int layer, en
                                      struct sp_error *err)
 {
     struct exec_run *run = &trainer->run;
+    SP_ASSERT(exec_run_has_stage(run, stage_of(run->plan, layer)), "layer %d is another process's", layer);
     return run->backend->export_parameter(run->models[0], layer, which, stored_at(run, layer, which), out, err);
 }
 

@@ -78,6 +78,7 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     config.spans_per_lane = 100;
     config.checkpoint = setting->checkpoint;
     config.stop = setting->stop;
+    config.compute.team = setting->team;
     return exec_trainer_create(run->plan, run->data, &config, &run->trainer, failure);
 }
 

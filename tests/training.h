@@ -30,6 +30,7 @@ struct run_setting {
     const double *stage_lr;
     struct exec_checkpoint_config checkpoint;
     const volatile sig_atomic_t *stop;
+    struct exec_team *team; /* the other processes; NULL: none */
 };
 
 struct run {

@@ -2,6 +2,7 @@
 #include "common/file.h"
 #include "common/options.h"
 #include "common/program/program.h"
+#include "exec/team.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -91,8 +92,9 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
     const struct sp_experiment *experiment = setup->experiment;
     char *run = program_folder(program, setup);
     struct sp_data_shape data;
+    bool writes = exec_team_rank(program->team) == 0; /* of several processes, the first */
     *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run)};
-    sp_status status = sp_folder_hold(run, &checkpoints->hold, err);
+    sp_status status = writes ? sp_folder_hold(run, &checkpoints->hold, err) : SP_OK;
     free(run);
     SP_TRY(status);
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
@@ -105,6 +107,8 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
         .warn = warn,
     };
     take_settings(checkpoints, experiment);
+    if (!writes)
+        return SP_OK;
     SP_TRY(program->resume ? find(checkpoints, program, err) : move_aside(checkpoints->folder, err));
     checkpoints->config.resume = checkpoints->resume;
     SP_TRY(sp_folder_make(checkpoints->folder, err));

@@ -57,6 +57,11 @@ static void print_help(FILE *out)
           "  --format F          schedule: text, csv or picture (default text)\n"
           "  --minibatches N     schedule: how many to show (default 12)\n"
           "  -h, --help          this text, and every key of an experiment file\n\n"
+          "environment:\n"
+          "  WORLD_SIZE, RANK, MASTER_ADDR, MASTER_PORT  train: as one of several processes, with CUDA devices, each "
+          "its\n"
+          "                      part of them; set by torchrun (mpirun: OMPI_COMM_WORLD_SIZE, OMPI_COMM_WORLD_RANK)\n"
+          "                      [1, -, 127.0.0.1, 29500]\n\n"
           "exit status: 0 done; 1 it failed while running; 2 the experiment or the command line is wrong\n\n"
           "keys of an experiment file [default]:\n",
           out);

@@ -32,6 +32,7 @@ struct program {
     int64_t layer_spans; /* single layers' spans that training keeps for each device */
     bool json, quiet, verbose, baseline, resume, quick;
     bool sim, real, dry_run, retry; /* sweep */
+    struct exec_team *team;         /* train: the processes that train together; NULL: this one alone */
 };
 
 /* An experiment made definite. */
@@ -42,7 +43,17 @@ struct program_setup {
     struct sp_memory_plan *memory;
     struct sp_analysis *analysis;
     int repeat; /* simulated runs whose durations vary */
+    struct exec_team *team;
 };
+
+/*
+ * Joins the other processes of this run where the environment says that there are some, as torchrun and mpirun do
+ * (common/program/ranks.c); else program->team stays NULL. Leave says goodbye, or what went wrong here.
+ */
+sp_status program_join(struct program *program, struct sp_error *err);
+/* What cannot be done by several processes. */
+sp_status program_check_ranks(const struct program *program, const struct program_setup *setup, struct sp_error *err);
+void program_leave(struct program *program, const struct sp_error *why);
 
 /* Reads the experiment and makes its plan for `use`, with memory by the backend's own sizes where this build has it
  * (else plain float32). Wrong input is told whole. Free with program_setup_fini, also after a failure. */

@@ -31,13 +31,14 @@ struct exec_backend_config program_backend_config(const struct sp_experiment *ex
     return config;
 }
 
-sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                         struct sp_memory_plan **out, struct sp_error *err)
+static sp_status memory_of(const struct sp_experiment *experiment, const struct sp_plan *plan, struct exec_team *team,
+                           struct sp_memory_plan **out, struct sp_error *err)
 {
     const struct exec_backend *backend = exec_backend_find(experiment->devices.backend);
     if (backend != NULL && plan->network->measured == NULL) {
         char *path = program_choices_path();
         struct exec_backend_config config = program_backend_config(experiment, path);
+        config.team = team;
         struct sp_error why = {0};
         sp_status status = exec_plan_memory(plan, backend, &config, out, &why);
         free(path);
@@ -52,11 +53,18 @@ sp_status program_memory(const struct sp_experiment *experiment, const struct sp
     return sp_memory_plan_create(plan, &plain, out, err);
 }
 
+sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                         struct sp_memory_plan **out, struct sp_error *err)
+{
+    return memory_of(experiment, plan, NULL, out, err);
+}
+
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
                              struct sp_error *err)
 {
     memset(setup, 0, sizeof *setup);
     setup->repeat = (int)program->repeat;
+    setup->team = program->team;
     SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, &setup->experiment, err));
     if (setup->experiment->sweep != NULL)
         return sp_reject(err, sp_experiment_mark(setup->experiment, "sweep"),
@@ -84,7 +92,7 @@ sp_status program_setup_experiment(struct program_setup *setup, enum sp_plan_use
 sp_status program_setup_plan(struct program_setup *setup, enum sp_plan_use use, struct sp_error *err)
 {
     SP_TRY(sp_experiment_plan(setup->experiment, setup->network, use, &setup->plan, err));
-    SP_TRY(program_memory(setup->experiment, setup->plan, &setup->memory, err));
+    SP_TRY(memory_of(setup->experiment, setup->plan, setup->team, &setup->memory, err));
     return sp_analysis_create(setup->plan, setup->memory, &setup->analysis, err);
 }
 

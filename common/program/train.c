@@ -1,5 +1,6 @@
 #include "common/alloc.h"
 #include "common/program/program.h"
+#include "exec/team.h"
 #include "exec/trainer.h"
 
 #include <math.h>
@@ -65,6 +66,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     struct exec_trainer_config config = exec_trainer_config_default();
     config.backend = backend;
     config.compute = program_backend_config(experiment, recipe->choices_path);
+    config.compute.team = program->team;
     config.sgd = (struct exec_sgd){.lr = (float)experiment->train.lr,
                                    .momentum = (float)experiment->train.momentum,
                                    .weight_decay = (float)experiment->train.weight_decay,
@@ -244,12 +246,12 @@ static sp_status run_all(const struct program *program, const struct program_set
         status = exec_trainer_run(trainer, err);
         tell_graphs(program, trainer);
         status = tell_stopped(checkpoints, trainer, status, err);
-        if (status == SP_E_BACKEND) { /* what was done is worth keeping */
+        if (status == SP_E_BACKEND && program->team == NULL) { /* what was done is worth keeping */
             fill_result(setup, trainer, result);
             result->summary.minibatches = exec_trainer_done(trainer);
         }
     }
-    if (status == SP_OK)
+    if (status == SP_OK && exec_team_rank(program->team) == 0)
         fill_result(setup, trainer, result);
     exec_trainer_destroy(&trainer);
     if (status == SP_OK && baseline && after > 0) /* half before, half after: a drift of the machine falls out */
@@ -317,28 +319,46 @@ static void leave_failed_run(const struct program *program, const struct program
     sp_error_fini(&why);
 }
 
-sp_status program_do_train(const struct program *program, struct sp_error *err)
+/* What a finished run leaves, and says. */
+static sp_status leave_results(const struct program *program, const struct program_setup *setup,
+                               const struct program_result *result, struct sp_error *err)
+{
+    warn_of_divergence(result);
+    SP_TRY(program_leave_run(program, setup, result, err));
+    if (program->json)
+        program_print_json(sp_summary_json(&result->summary));
+    else
+        print_summary(&result->summary);
+    return SP_OK;
+}
+
+static sp_status do_train(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
     struct program_result result = {0};
     struct program_checkpoints checkpoints = {0};
     sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
     if (status == SP_OK)
+        status = program_check_ranks(program, &setup, err);
+    if (status == SP_OK)
         status = program_checkpoints_init(&checkpoints, program, &setup, err);
     if (status == SP_OK)
         status = program_train(program, &setup, &checkpoints, program->baseline, &result, err);
-    if (status == SP_OK)
-        warn_of_divergence(&result);
     if (status == SP_E_BACKEND && result.trace != NULL)
         leave_failed_run(program, &setup, &result, err);
-    if (status == SP_OK)
-        status = program_leave_run(program, &setup, &result, err);
-    if (status == SP_OK && program->json)
-        program_print_json(sp_summary_json(&result.summary));
-    else if (status == SP_OK)
-        print_summary(&result.summary);
+    if (status == SP_OK && exec_team_rank(program->team) == 0)
+        status = leave_results(program, &setup, &result, err);
     program_result_fini(&result);
     program_checkpoints_fini(&checkpoints);
     program_setup_fini(&setup);
+    return status;
+}
+
+sp_status program_do_train(const struct program *given, struct sp_error *err)
+{
+    struct program program = *given;
+    SP_TRY(program_join(&program, err));
+    sp_status status = do_train(&program, err);
+    program_leave(&program, status != SP_OK ? err : NULL);
     return status;
 }

@@ -38,6 +38,14 @@ static char *choices(const void *context)
     return sp_strdup(((const struct exec_cuda_context *)context)->choices);
 }
 
+static char *kind(const void *self)
+{
+    const struct exec_cuda_context *context = self;
+    const struct exec_cuda_device *device = &context->devices[context->first_device];
+    return sp_format("compute capability %d.%d, %d multiprocessors, cuDNN %zu", device->capability / 10,
+                     device->capability % 10, device->processors, cudnnGetVersion());
+}
+
 static const char *supports(const struct sp_layer *layer)
 {
     const struct sp_layer_settings *s = &layer->settings;
@@ -213,6 +221,7 @@ const struct exec_backend exec_cuda_backend = {
     .create = exec_cuda_create,
     .destroy = exec_cuda_destroy,
     .choices = choices,
+    .kind = kind,
     .supports = supports,
     .bind = bind,
     .model_create = model_create,

@@ -83,8 +83,8 @@ static sp_status open_device(struct exec_cuda_device *device, struct sp_error *e
 /* Algorithms are chosen on the first and used on all. */
 static sp_status check_alike(const struct exec_cuda_context *context, struct sp_error *err)
 {
-    const struct exec_cuda_device *first = &context->devices[0];
-    for (int d = 1; d < context->device_count; d++)
+    const struct exec_cuda_device *first = &context->devices[context->first_device];
+    for (int d = context->first_device + 1; d < context->device_count; d++)
         if (context->devices[d].capability != first->capability || context->devices[d].processors != first->processors)
             return SP_FAIL(err, SP_E_UNSUPPORTED, "cuda: GPU %d is a %s and GPU %d a %s; a run needs GPUs of one kind",
                            first->gpu, first->name, context->devices[d].gpu, context->devices[d].name);
@@ -94,8 +94,8 @@ static sp_status check_alike(const struct exec_cuda_context *context, struct sp_
 /* One GPU may write to another's memory where the cards can. */
 static sp_status open_paths(const struct exec_cuda_context *context, struct sp_error *err)
 {
-    for (int a = 0; a < context->device_count; a++)
-        for (int b = 0; b < context->device_count; b++) {
+    for (int a = context->first_device; a < context->device_count; a++)
+        for (int b = context->first_device; b < context->device_count; b++) {
             int from = context->devices[a].gpu, to = context->devices[b].gpu;
             if (from == to || !exec_cuda_reaches(context, a, b))
                 continue;
@@ -115,10 +115,11 @@ static sp_status open_context(struct exec_cuda_context *context, const struct ex
     int gpus;
     SP_TRY(find_gpus(&gpus, err));
     SP_TRY(check_cudnn(err));
-    int count = config->devices > 0 ? config->devices : 1;
+    int count = config->devices > 0 ? config->devices : 1, end = config->device_end > 0 ? config->device_end : count;
     context->devices = sp_calloc((size_t)count, sizeof *context->devices);
-    for (int d = 0; d < count; d++) {
-        context->devices[d].gpu = d % gpus;
+    context->first_device = context->device_count = config->first_device;
+    for (int d = context->first_device; d < end; d++) {
+        context->devices[d].gpu = (config->host_devices_before + d - context->first_device) % gpus;
         context->device_count = d + 1;
         SP_TRY(open_device(&context->devices[d], err));
     }
@@ -129,6 +130,7 @@ static sp_status open_context(struct exec_cuda_context *context, const struct ex
 sp_status exec_cuda_create(const struct exec_backend_config *config, void **out, struct sp_error *err)
 {
     struct exec_cuda_context *context = sp_calloc(1, sizeof *context);
+    context->team = config->team;
     context->tf32 = config->tf32;
     context->wanted = config->choices != NULL ? sp_strdup(config->choices) : NULL;
     context->choices = sp_strdup("");
@@ -145,7 +147,7 @@ void exec_cuda_destroy(void **out)
     struct exec_cuda_context *context = *out;
     if (context == NULL)
         return;
-    for (int d = 0; d < context->device_count; d++) {
+    for (int d = context->first_device; d < context->device_count; d++) {
         struct exec_cuda_device *device = &context->devices[d];
         if (device->stream != NULL || device->cudnn != NULL)
             (void)cudaSetDevice(device->gpu);
@@ -167,9 +169,9 @@ void exec_cuda_destroy(void **out)
 sp_status exec_cuda_reserve(void *self, const size_t *bytes, struct sp_error *err)
 {
     struct exec_cuda_context *context = self;
-    for (int d = 0; d < context->device_count; d++) {
+    for (int d = context->first_device; d < context->device_count; d++) {
         size_t needed = 0, there, in_all;
-        for (int other = 0; other < context->device_count; other++)
+        for (int other = context->first_device; other < context->device_count; other++)
             if (context->devices[other].gpu == context->devices[d].gpu)
                 needed += bytes[other];
         CUDA_TRY(cudaSetDevice(context->devices[d].gpu));
@@ -268,7 +270,7 @@ sp_status exec_cuda_take_host(void *self, size_t bytes, void **memory, struct sp
 {
     struct exec_cuda_context *context = self;
     *memory = NULL;
-    CUDA_TRY(cudaSetDevice(context->devices[0].gpu));
+    CUDA_TRY(cudaSetDevice(context->devices[context->first_device].gpu));
     CUDA_TRY(cudaHostAlloc(memory, bytes, cudaHostAllocPortable));
     memset(*memory, 0, bytes);
     return SP_OK;
@@ -277,7 +279,7 @@ sp_status exec_cuda_take_host(void *self, size_t bytes, void **memory, struct sp
 void exec_cuda_release_host(void *self, void *memory)
 {
     struct exec_cuda_context *context = self;
-    (void)cudaSetDevice(context->devices[0].gpu);
+    (void)cudaSetDevice(context->devices[context->first_device].gpu);
     (void)cudaFreeHost(memory);
 }
 
@@ -313,7 +315,7 @@ sp_status exec_cuda_copy(void *self, void *to, const void *from, size_t bytes, s
 {
     struct exec_cuda_context *context = self;
     int t = device_of(context, to), f = device_of(context, from);
-    struct exec_cuda_device *device = &context->devices[t >= 0 ? t : f >= 0 ? f : 0];
+    struct exec_cuda_device *device = &context->devices[t >= 0 ? t : f >= 0 ? f : context->first_device];
     CUDA_TRY(cudaSetDevice(device->gpu));
     pthread_mutex_lock(&device->mutex);
     sp_status status = exec_cuda_enqueue_copy(context, to, from, bytes, device->stream, err);

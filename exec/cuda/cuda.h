@@ -40,7 +40,8 @@ struct exec_cuda_device {
 
 struct exec_cuda_context {
     struct exec_cuda_device *devices;
-    int device_count;
+    int first_device, device_count; /* of the plan; those before the first, and from device_count on, are not here */
+    struct exec_team *team;         /* the other processes of the run; NULL: none */
     bool tf32;
     char *wanted;  /* choices to follow; NULL: none */
     char *choices; /* made so far, a line each */
@@ -119,6 +120,9 @@ sp_status exec_cuda_capture_begin(void *queue, struct sp_error *err);
 sp_status exec_cuda_capture_end(void *queue, void **graph, struct sp_error *err);
 sp_status exec_cuda_replay(void *queue, void *graph, struct sp_error *err);
 void exec_cuda_graph_destroy(void **graph);
+
+/* NCCL between processes (exec/cuda/nccl.c); not linked where there is no NCCL, and then its address is NULL. */
+extern const struct exec_peers exec_cuda_peers __attribute__((weak));
 
 /* What cuDNN and cuBLAS do (exec/cuda/layers.c): descriptors and algorithms of a layer, and its passes. */
 sp_status exec_cuda_layer_create(struct exec_cuda_model *model, int l, struct sp_error *err);

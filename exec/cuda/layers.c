@@ -144,7 +144,7 @@ static sp_status choose_algorithms(const struct exec_cuda_model *model, struct e
 static sp_status create_convolution(struct exec_cuda_model *model, struct exec_cuda_layer *it, struct sp_error *err)
 {
     const struct sp_layer *l = it->layer;
-    struct exec_cuda_device *device = &model->context->devices[0];
+    struct exec_cuda_device *device = &model->context->devices[model->context->first_device];
     size_t data, filter;
     CUDNN_TRY(cudnnCreateFilterDescriptor(&it->filter));
     CUDNN_TRY(cudnnSetFilter4dDescriptor(it->filter, CUDNN_DATA_FLOAT, EXEC_CUDA_LAYOUT, l->out.c, l->in.c,
@@ -171,7 +171,7 @@ static sp_status create_fully_connected(struct exec_cuda_model *model, struct ex
 {
     size_t N = (size_t)model->batch, I = (size_t)sp_shape_elements(it->layer->in), O = (size_t)it->layer->out.c;
     size_t wanted = BLAS_PARTS * sizeof(float) * larger(larger(N * I, N * O), I * O);
-    size_t most = model->context->devices[0].capability >= 90 ? BLAS_MOST_9 : BLAS_MOST;
+    size_t most = model->context->devices[model->context->first_device].capability >= 90 ? BLAS_MOST_9 : BLAS_MOST;
     size_t bytes = wanted < BLAS_LEAST ? BLAS_LEAST : wanted > most ? most : wanted;
     for (int pass = 0; pass < SP_PASS_COUNT; pass++)
         it->scratch[pass] = (bytes + BLAS_ALIGN - 1) / BLAS_ALIGN * BLAS_ALIGN + BLAS_ALIGN;

@@ -151,4 +151,5 @@ const struct exec_async exec_cuda_async = {
     .capture_end = exec_cuda_capture_end,
     .replay = exec_cuda_replay,
     .graph_destroy = exec_cuda_graph_destroy,
+    .peers = &exec_cuda_peers,
 };
