@@ -245,8 +245,8 @@ void profile_end_trial(struct profiling *p, struct pass_samples *passes)
 
 /*
  * A run lies around the mean of R rounds by their deviation times sqrt(1 + 1 / R), and as that deviation is known from
- * R rounds only, Student's distribution stands for the normal one. Sizes of one round are not independent: all of them
- * make the deviation, but degrees of freedom count rounds.
+ * few trials only, Student's distribution stands for the normal one. Trials of one round are seconds apart, and the
+ * machine's states last from milliseconds to seconds: every other one counts as a degree of freedom.
  */
 double profile_run_deviation(const struct size_samples *sizes, int size_count, const struct samples *halves)
 {
@@ -262,7 +262,7 @@ double profile_run_deviation(const struct size_samples *sizes, int size_count, c
             squares += pow(log(step->values[r]) - mean, 2);
         free_count += rounds - 1;
     }
-    int freedom = rounds - 1;
+    int freedom = (free_count + 1) / 2;
     if (free_count < 1) { /* one round: halves of a trial differ by twice a half's variance */
         for (int h = 0; h < halves->count; h++)
             squares += pow(halves->values[h], 2) / 2;
