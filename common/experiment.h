@@ -14,6 +14,17 @@
 #include "common/network.h"
 #include "common/plan.h"
 
+/* What may compute, and what is known of it before anybody asks it: the legal values of devices.backend. */
+struct sp_backend_kind {
+    const char *name;
+    bool shared_memory; /* its devices see each other's memory */
+    const char *device; /* whose constants `cost.device: auto` takes: a file of experiments/devices */
+};
+extern const struct sp_backend_kind sp_backend_kinds[]; /* ended by name NULL */
+
+/* The one of that name, which is legal. */
+const struct sp_backend_kind *sp_backend_kind_find(const char *name);
+
 struct sp_document; /* common/yaml.h: the parsed file, with marks */
 struct sp_yaml;
 
@@ -55,7 +66,7 @@ struct sp_experiment {
         int *forward_devices, *backward_devices, placement_count;
     } pipeline;
     struct {
-        char *backend; /* ref, cpu, cuda */
+        char *backend; /* of sp_backend_kinds */
         int count;     /* 0: as many as the placement needs */
         int threads;
         char *convolution; /* direct, winograd, auto */

@@ -18,7 +18,7 @@ struct draft {
 /* Whether devices see each other's memory. Those that a measured network ran on are taken not to. */
 static bool shares_memory(const struct sp_experiment *e, const struct sp_network *network)
 {
-    return network->measured == NULL && strcmp(e->devices.backend, "cuda") != 0;
+    return network->measured == NULL && sp_backend_kind_find(e->devices.backend)->shared_memory;
 }
 
 static void draft_fini(struct draft *draft)

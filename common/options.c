@@ -14,6 +14,23 @@
 
 static const double most = 1e12;
 
+/* Backends: EACH(name, shared memory, device). */
+#define BACKENDS(EACH)                            EACH(ref, true, "cpu") EACH(cpu, true, "cpu") EACH(cuda, false, "v100")
+#define BACKEND_ROW(name, shared_memory, device)  {#name, shared_memory, device},
+#define BACKEND_WORD(name, shared_memory, device) ", " #name
+static const char backend_words[] = BACKENDS(BACKEND_WORD);
+
+const struct sp_backend_kind sp_backend_kinds[] = {BACKENDS(BACKEND_ROW){NULL, false, NULL}};
+
+const struct sp_backend_kind *sp_backend_kind_find(const char *name)
+{
+    int b = 0;
+    while (sp_backend_kinds[b].name != NULL && strcmp(sp_backend_kinds[b].name, name) != 0)
+        b++;
+    SP_ASSERT(sp_backend_kinds[b].name != NULL, "backend %s", name);
+    return &sp_backend_kinds[b];
+}
+
 const struct sp_option sp_options[] = {
     {"name", OTHER, "experiment", "names the run's folder", sp_read_name, sp_write_name},
     {"label", TEXT(label, NULL), NULL, "what tables and legends of a sweep call it", NULL, NULL},
@@ -41,7 +58,7 @@ const struct sp_option sp_options[] = {
     {"pipeline.placement", OTHER, "auto",
      "auto or colocated (a device a stage), split (2K+1 devices), one, a list, or {forward: [..], backward: [..]}",
      sp_read_placement, sp_write_placement},
-    {"devices.backend", TEXT(devices.backend, "ref, cpu, cuda"), "cpu", "what computes: ref, cpu or cuda", NULL, NULL},
+    {"devices.backend", TEXT(devices.backend, backend_words + 2), "cpu", "what computes: ref, cpu or cuda", NULL, NULL},
     {"devices.count", INT(devices.count, 0, 1e6), "0", "devices; 0: one a stage; fewer than stages: they share", NULL,
      NULL},
     {"devices.threads", INT(devices.threads, 1, 1024), "1", "threads of a device's compute library", NULL, NULL},

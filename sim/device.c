@@ -64,7 +64,7 @@ static char *find_file(const struct sp_experiment *experiment, struct sp_error *
 {
     const char *name = experiment->cost.device;
     if (strcmp(name, "auto") == 0)
-        name = strcmp(experiment->devices.backend, "cuda") == 0 ? "v100" : "cpu";
+        name = sp_backend_kind_find(experiment->devices.backend)->device;
     if (strchr(name, '/') == NULL) {
         char *path = find_in_folders(name);
         if (path != NULL)

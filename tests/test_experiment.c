@@ -5,6 +5,7 @@
 #include "common/experiment.h"
 #include "common/file.h"
 #include "common/schedule.h"
+#include "exec/backend.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -660,6 +661,22 @@ static void the_baseline_is_sequential_on_one_device(void **state)
     built_fini(&b);
 }
 
+/* What is said of backends before they are asked is what they say themselves. */
+static void backends_are_listed_as_they_are(void **state)
+{
+    (void)state;
+    int kinds = 0, backends = 0;
+    for (; sp_backend_kinds[kinds].name != NULL; kinds++) {
+        const struct exec_backend *backend = exec_backend_find(sp_backend_kinds[kinds].name);
+        assert_non_null(backend);
+        assert_int_equal(backend->shared_memory, sp_backend_kinds[kinds].shared_memory);
+        assert_ptr_equal(sp_backend_kind_find(backend->name), &sp_backend_kinds[kinds]);
+    }
+    while (exec_backends[backends] != NULL)
+        assert_string_equal(sp_backend_kind_find(exec_backends[backends++]->name)->device, "cpu");
+    assert_true(kinds >= backends);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -681,6 +698,7 @@ int main(void)
         cmocka_unit_test(placements_by_name_and_by_list),
         cmocka_unit_test(phases_and_schedules_set_what_the_plan_does),
         cmocka_unit_test(memory_is_shared_on_processors_only),
+        cmocka_unit_test(backends_are_listed_as_they_are),
         cmocka_unit_test(the_baseline_is_sequential_on_one_device),
     };
     return cmocka_run_group_tests_name("experiment", tests, make_folder, remove_folder);
