@@ -8,12 +8,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The constants of the experiment's device, for sources that go by them. */
+static sp_status open_device(const struct sp_experiment *experiment, void **known, struct sp_error *err)
+{
+    struct sim_device *device = sp_calloc(1, sizeof *device);
+    sp_status status = sim_device_read(experiment, device, err);
+    if (status == SP_OK)
+        *known = device;
+    else
+        free(device);
+    return status;
+}
+
 const struct sim_cost_kind sim_cost_kinds[] = {
-    {"analytic", "a roofline over operations and bytes, with constants of a device", sim_cost_analytic},
-    {"table", "seconds given in the experiment", sim_cost_table},
-    {"profile", "seconds measured on this machine by `stalepipe profile`", sim_cost_profile},
-    {"import", "seconds that came with a measured network", sim_cost_import},
-    {NULL, NULL, NULL},
+    {.name = "analytic",
+     .help = "a roofline over operations and bytes, with constants of a device",
+     .additive = true,
+     .open = open_device,
+     .close = free,
+     .fill = sim_cost_analytic},
+    {.name = "table", .help = "seconds given in the experiment", .fill = sim_cost_table},
+    {.name = "profile",
+     .help = "seconds measured on this machine by `stalepipe profile`",
+     .open = sim_cost_profile_open,
+     .close = sim_cost_profile_close,
+     .fill = sim_cost_profile},
+    {.name = "import",
+     .help = "seconds that came with a measured network",
+     .additive = true,
+     .open = open_device,
+     .close = free,
+     .fill = sim_cost_import},
+    {.name = NULL},
 };
 
 const char *const sim_note_kind_names[SIM_NOTE_KIND_COUNT] = {
@@ -186,24 +212,50 @@ static sp_status check_durations(const struct sp_experiment *experiment, const s
     return SP_OK;
 }
 
+sp_status sim_source_open(const struct sp_experiment *experiment, struct sim_source *out, struct sp_error *err)
+{
+    const struct sim_cost_kind *kind = sim_cost_kinds;
+    *out = (struct sim_source){0};
+    while (kind->name != NULL && strcmp(kind->name, experiment->cost.model) != 0)
+        kind++;
+    if (kind->name == NULL)
+        return sp_reject(err, sp_experiment_mark(experiment, "cost.model"), "cost.model: no \"%s\"",
+                         experiment->cost.model);
+    if (kind->open != NULL)
+        SP_TRY(kind->open(experiment, &out->known, err));
+    out->kind = kind;
+    return SP_OK;
+}
+
+void sim_source_close(struct sim_source *source)
+{
+    if (source->kind != NULL && source->kind->close != NULL)
+        source->kind->close(source->known);
+    *source = (struct sim_source){0};
+}
+
+sp_status sim_source_cost(const struct sim_source *source, const struct sp_experiment *experiment,
+                          const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
+                          struct sp_error *err)
+{
+    struct sim_cost *cost = sim_cost_alloc(plan);
+    sp_status status = source->kind->fill(source->known, experiment, plan, memory, cost, err);
+    set_by_experiment(experiment, cost);
+    if (status == SP_OK)
+        status = check_durations(experiment, plan, cost, err);
+    if (status != SP_OK)
+        sim_cost_destroy(&cost);
+    *out = cost;
+    return status;
+}
+
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost **out, struct sp_error *err)
 {
+    struct sim_source source;
     *out = NULL;
-    for (int k = 0; sim_cost_kinds[k].name != NULL; k++) {
-        if (strcmp(sim_cost_kinds[k].name, experiment->cost.model) != 0)
-            continue;
-        struct sim_cost *cost = sim_cost_alloc(plan);
-        sp_status status = sim_cost_kinds[k].fill(experiment, plan, memory, cost, err);
-        set_by_experiment(experiment, cost);
-        if (status == SP_OK)
-            status = check_durations(experiment, plan, cost, err);
-        if (status == SP_OK)
-            *out = cost;
-        else
-            sim_cost_destroy(&cost);
-        return status;
-    }
-    return sp_reject(err, sp_experiment_mark(experiment, "cost.model"), "cost.model: no \"%s\"",
-                     experiment->cost.model);
+    SP_TRY(sim_source_open(experiment, &source, err));
+    sp_status status = sim_source_cost(&source, experiment, plan, memory, out, err);
+    sim_source_close(&source);
+    return status;
 }

@@ -115,13 +115,29 @@ static inline int64_t sim_cost_row(const struct sim_cost *cost, int phase, int s
 struct sim_cost_kind {
     const char *name; /* "analytic", "table", "profile", "import" */
     const char *help;
-    sp_status (*fill)(const struct sp_experiment *experiment, const struct sp_plan *plan,
+    bool additive; /* a stage takes the sum of its layers, and the same beside that for every stage */
+    /* Reads the files that it needs. NULL, as is `close`: none. */
+    sp_status (*open)(const struct sp_experiment *experiment, void **known, struct sp_error *err);
+    void (*close)(void *known);
+    sp_status (*fill)(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                       const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 };
 extern const struct sim_cost_kind sim_cost_kinds[]; /* ended by name NULL */
 
-/* By experiment->cost.model. The caller owns *out. SP_E_INPUT also where something takes longer than can be simulated.
- */
+/* A source that has read its files, for many plans of one experiment: its devices and cost.* stay as they are. */
+struct sim_source {
+    const struct sim_cost_kind *kind; /* by experiment->cost.model */
+    void *known;
+};
+sp_status sim_source_open(const struct sp_experiment *experiment, struct sim_source *out, struct sp_error *err);
+void sim_source_close(struct sim_source *source); /* a zeroed one too */
+
+/* The caller owns *out. SP_E_INPUT also where something takes longer than can be simulated. */
+sp_status sim_source_cost(const struct sim_source *source, const struct sp_experiment *experiment,
+                          const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
+                          struct sp_error *err);
+
+/* The same for a single plan. */
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost **out, struct sp_error *err);
 struct sim_cost *sim_cost_alloc(const struct sp_plan *plan); /* zeroed, for tests that fill it by hand */

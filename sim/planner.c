@@ -30,6 +30,7 @@ struct search {
     const struct sp_experiment *experiment;
     const struct sp_network *network;
     sim_memory_function memory;
+    struct sim_source source;
     struct sim_search *out;
     struct sp_error *err;
 };
@@ -105,7 +106,7 @@ static sp_status prepare(const struct search *search, const struct sim_candidate
     *cost = NULL;
     sp_status status = sp_experiment_plan(&trial, network, SP_PLAN_SIMULATE, plan, search->err);
     if (status == SP_OK)
-        status = sim_cost_create(&trial, *plan, NULL, cost, search->err);
+        status = sim_source_cost(&search->source, &trial, *plan, NULL, cost, search->err);
     free(marks);
     return status;
 }
@@ -613,7 +614,7 @@ sp_status sim_plan_search(const struct sp_experiment *experiment, const struct s
                           sim_memory_function memory, struct sim_search *out, struct sp_error *err)
 {
     *out = (struct sim_search){0};
-    struct search search = {experiment, network, memory, out, err};
+    struct search search = {.experiment = experiment, .network = network, .memory = memory, .out = out, .err = err};
     if (experiment->devices.count < 1)
         return sp_reject(err, sp_experiment_mark(experiment, "devices.count"),
                          "devices.count: say how many devices the planner may use");
@@ -626,8 +627,12 @@ sp_status sim_plan_search(const struct sp_experiment *experiment, const struct s
     if (strcmp(experiment->cost.model, "table") == 0)
         return sp_reject(err, sp_experiment_mark(experiment, "cost.model"),
                          "cost.model: a table has times of given stages, so other cuts cannot be planned by it");
-    SP_TRY(list_candidates(&search));
-    return examine_all(&search);
+    SP_TRY(sim_source_open(experiment, &search.source, err));
+    sp_status status = list_candidates(&search);
+    if (status == SP_OK)
+        status = examine_all(&search);
+    sim_source_close(&search.source);
+    return status;
 }
 
 void sim_candidate_apply(const struct sim_candidate *candidate, struct sp_experiment *e)

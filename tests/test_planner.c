@@ -463,6 +463,44 @@ static void least_staleness_keeps_its_throughput(void **state)
     sim_search_fini(&freshest);
 }
 
+/* A search prices many plans by files that it read once: the device's may be gone by then. */
+static void a_source_reads_its_files_once(void **state)
+{
+    (void)state;
+    struct place place;
+    place_init(&place, "");
+    char path[] = "/tmp/stalepipe-experiment-XXXXXX";
+    close(mkstemp(path));
+    char *device_set = sp_format("cost.device=%s", place.device);
+    const char *sets[] = {"pipeline.cuts=[2]", device_set};
+    struct sp_experiment *experiment;
+    struct sp_network *network;
+    struct sp_plan *plan;
+    struct sim_source source;
+    struct sim_cost *first, *second;
+    struct sp_error err = {0};
+    assert_int_equal(sp_experiment_read(path, sets, 2, &experiment, &err), SP_OK);
+    assert_int_equal(sp_experiment_network(experiment, &network, &err), SP_OK);
+    assert_int_equal(sp_experiment_plan(experiment, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+    assert_int_equal(sim_source_open(experiment, &source, &err), SP_OK);
+    assert_int_equal(sim_cost_create(experiment, plan, NULL, &first, &err), SP_OK);
+    unlink(place.device);
+    assert_int_equal(sim_source_cost(&source, experiment, plan, NULL, &second, &err), SP_OK);
+    assert_true(first->stages[1].backward_s > 0);
+    assert_memory_equal(first->stages, second->stages, 2 * sizeof *first->stages);
+    sim_cost_destroy(&first);
+    assert_int_equal(sim_cost_create(experiment, plan, NULL, &first, &err), SP_E_INPUT);
+    sp_error_fini(&err);
+    sim_cost_destroy(&second);
+    sim_source_close(&source);
+    sp_plan_destroy(&plan);
+    sp_network_destroy(&network);
+    sp_experiment_destroy(&experiment);
+    unlink(path);
+    free(device_set);
+    place_fini(&place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +509,7 @@ int main(void)
         cmocka_unit_test(plans_of_graphs_equal_brute_force),
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
         cmocka_unit_test(wrong_profiles_are_told),
+        cmocka_unit_test(a_source_reads_its_files_once),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
     };

@@ -55,17 +55,16 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
     }
 }
 
-sp_status sim_cost_import(const struct sp_experiment *experiment, const struct sp_plan *plan,
+sp_status sim_cost_import(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
     (void)memory;
-    struct sim_device device;
+    const struct sim_device *device = known;
     if (plan->network->measured == NULL)
         return sp_reject(err, sp_experiment_mark(experiment, "cost.model"),
                          "cost.model: import takes the times of a measured network, as network: {profile: "
                          "vgg16.graph.txt}; %s has none",
                          plan->network->name);
-    SP_TRY(sim_device_read(experiment, &device, err));
     for (int p = 0; p < plan->phase_count; p++)
         for (int i = 0; i < plan->stage_count; i++) {
             struct sim_stage_cost *cost = &out->stages[p * plan->stage_count + i];
@@ -76,7 +75,7 @@ sp_status sim_cost_import(const struct sp_experiment *experiment, const struct s
             }
             cost->evaluate_s = cost->forward_s;
         }
-    fill_channels(&device, plan, out);
+    fill_channels(device, plan, out);
     sim_cost_note(out, SIM_NOTE_UNCALIBRATED, "%s does not say how long updates of the weights take: they cost nothing",
                   plan->network->name);
     return SP_OK;

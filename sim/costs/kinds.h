@@ -5,16 +5,20 @@
 #include "sim/cost.h"
 #include "sim/device.h"
 
-sp_status sim_cost_analytic(const struct sp_experiment *experiment, const struct sp_plan *plan,
+/* `known` is the device, or of the last the profile. */
+sp_status sim_cost_analytic(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                             const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
-sp_status sim_cost_table(const struct sp_experiment *experiment, const struct sp_plan *plan,
+sp_status sim_cost_table(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                          const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 
-sp_status sim_cost_import(const struct sp_experiment *experiment, const struct sp_plan *plan,
+sp_status sim_cost_import(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 
-sp_status sim_cost_profile(const struct sp_experiment *experiment, const struct sp_plan *plan,
+sp_status sim_cost_profile(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                            const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
+
+sp_status sim_cost_profile_open(const struct sp_experiment *experiment, void **known, struct sp_error *err);
+void sim_cost_profile_close(void *known);
 
 /* Adds a bus, on which messages follow each other; returns its number. */
 int sim_cost_add_bus(struct sim_cost *cost, const char *name);

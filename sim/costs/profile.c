@@ -312,22 +312,38 @@ static void add_notes(const struct pricing *p)
                       p->profile->fit.held_points);
 }
 
-sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *plan,
-                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+sp_status sim_cost_profile_open(const struct sp_experiment *e, void **known, struct sp_error *err)
 {
-    struct sim_profile profile;
     if (e->cost.file == NULL)
         return sp_reject(err, sp_experiment_mark(e, "cost.model"),
                          "cost.model: profile needs cost.file, which `stalepipe profile` writes");
-    SP_TRY(sim_profile_read(e->cost.file, sp_experiment_mark(e, "cost.file"), &profile, err));
-    struct pricing p = {e, plan, &profile, out, strcmp(profile.network, plan->network->name) == 0};
-    sp_status status = check(e, plan, &profile, err);
+    struct sim_profile *profile = sp_calloc(1, sizeof *profile);
+    sp_status status = sim_profile_read(e->cost.file, sp_experiment_mark(e, "cost.file"), profile, err);
+    if (status == SP_OK)
+        *known = profile;
+    else
+        free(profile);
+    return status;
+}
+
+void sim_cost_profile_close(void *known)
+{
+    sim_profile_fini(known);
+    free(known);
+}
+
+sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, const struct sp_plan *plan,
+                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+{
+    const struct sim_profile *profile = known;
+    struct pricing p = {e, plan, profile, out, strcmp(profile->network, plan->network->name) == 0};
+    sp_status status = check(e, plan, profile, err);
     sim_cost_add_contention(out, SIM_CLASS_COUNT);
     sim_cost_add_noise(out);
-    memcpy(out->contention.slowdown, profile.slowdown, sizeof profile.slowdown);
-    out->contention.capacity = (double)profile.cores / profile.threads;
-    out->noise.run = profile.noise_run;
-    out->noise.message = out->noise.handoff = profile.noise_message;
+    memcpy(out->contention.slowdown, profile->slowdown, sizeof profile->slowdown);
+    out->contention.capacity = (double)profile->cores / profile->threads;
+    out->noise.run = profile->noise_run;
+    out->noise.message = out->noise.handoff = profile->noise_message;
     for (int phase = 0; phase < plan->phase_count && status == SP_OK; phase++)
         for (int i = 0; i < plan->stage_count && status == SP_OK; i++)
             status = price_stage(&p, phase, i, err);
@@ -339,6 +355,5 @@ sp_status sim_cost_profile(const struct sp_experiment *e, const struct sp_plan *
             price_start(&p, memory);
         add_notes(&p);
     }
-    sim_profile_fini(&profile);
     return status;
 }

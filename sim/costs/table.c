@@ -16,9 +16,10 @@ static sp_status check(const struct sp_experiment *e, const struct sp_plan *plan
     return SP_OK;
 }
 
-sp_status sim_cost_table(const struct sp_experiment *e, const struct sp_plan *plan, const struct sp_memory_plan *memory,
-                         struct sim_cost *out, struct sp_error *err)
+sp_status sim_cost_table(const void *known, const struct sp_experiment *e, const struct sp_plan *plan,
+                         const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
+    (void)known;
     (void)memory;
     SP_TRY(check(e, plan, err));
     for (int p = 0; p < plan->phase_count; p++)
