@@ -26,6 +26,8 @@ struct sp_order {
     int64_t q_count; /* microbatches of the phase: M * minibatches */
 };
 
+enum { SP_WAITS_ALL = -1 };
+
 struct sp_schedule {
     const char *name;
     const char *help; /* one line */
@@ -40,6 +42,12 @@ struct sp_schedule {
     /* Where the order repeats itself: for k in [*from, *to) step k + 2M is step k, one minibatch and a fixed number of
      * ticks later. */
     void (*steady)(const struct sp_order *order, int64_t *from, int64_t *to);
+
+    bool flushes; /* a minibatch's microbatches follow each other, and all are through before the next one's first */
+
+    /* In each minibatch a stage is idle at least while so many microbatches are in the stages before it, and so many in
+     * those behind it (forward and backward): a bound for planning. SP_WAITS_ALL: all of the minibatch. */
+    int waits_before, waits_behind;
 
     bool stashes_by_default; /* weights policy when the user gives none: stash (PipeDream) or latest */
 };

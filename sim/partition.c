@@ -4,17 +4,35 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* One of the best ways to come to a state with a number of stages. */
-struct way {
-    double bottleneck_s, squares;
-    int from, rank; /* the state before the last stage, and which of its ways */
+enum { MOST_NODES = 20000 };
+
+/* Sums in another order differ in their last digits; they count as equal. */
+static const double ROUNDING = 1e-12;
+
+struct sim_rest {
+    const struct sim_partition_problem *problem;
+    int stage_count;
+    double *worst; /* [left * state_count + state]: bottleneck of the best way to cut the rest into `left` stages */
+    double *bus;   /* the same of the least sum over the bus; NULL: there is none */
 };
 
-struct table {
-    const struct sim_partition_problem *problem;
-    int limit;
-    struct way *ways; /* [(stages * state_count + state) * limit] */
-    int *count;       /* [stages * state_count + state] */
+/* The beginning of partitions: some stages, up to a state. */
+struct node {
+    double bound;    /* of all partitions that begin so and have not been reached through its children yet */
+    double done;     /* children up to this bound exist already */
+    double worst;    /* of its own stages and cuts */
+    double bus;      /* sum over its cuts */
+    double squares;  /* sum of its stages' squared times */
+    double estimate; /* of that sum in the end, were the rest even */
+    int state, left, parent;
+};
+
+struct sim_cuts {
+    const struct sim_rest *rest;
+    int stages;
+    struct node *nodes;
+    int node_count;
+    int *heap, heap_count; /* of nodes */
 };
 
 static bool contains(const struct sim_partition_problem *p, int large, int small)
@@ -28,112 +46,263 @@ static bool contains(const struct sim_partition_problem *p, int large, int small
     return small != large;
 }
 
-/* Seconds of the busiest device of the stage between two states. */
-static double stage_s(const struct sim_partition_problem *p, int from, int to)
+static bool is_last(const struct sim_partition_problem *p, int state)
+{
+    return state == p->state_count - 1;
+}
+
+/* Seconds of the busiest device of the stage between two states, alone. */
+static double busy_s(const struct sim_partition_problem *p, int from, int to)
 {
     double forward = p->forward_s[to] - p->forward_s[from] + p->forward_stage_s;
     double backward = p->backward_s[to] - p->backward_s[from] + p->backward_stage_s;
-    double blocked =
-        p->block_s != NULL ? (from > 0 ? p->block_s[from] : 0) + (to < p->state_count - 1 ? p->block_s[to] : 0) : 0;
-    return blocked + (p->split && to < p->state_count - 1 ? fmax(forward, backward) : forward + backward);
+    double blocked = p->block_s != NULL ? (from > 0 ? p->block_s[from] : 0) + (is_last(p, to) ? 0 : p->block_s[to]) : 0;
+    return blocked + (p->split && !is_last(p, to) ? fmax(forward, backward) : forward + backward);
 }
 
-static bool better(const struct way *a, const struct way *b)
+/* Forward and backward of all that lies in the state, without updates. */
+static double passes_s(const struct sim_partition_problem *p, int state)
 {
-    return a->bottleneck_s < b->bottleneck_s || (a->bottleneck_s == b->bottleneck_s && a->squares < b->squares);
+    return p->forward_s[state] + p->backward_s[state] - (p->update_s != NULL ? p->update_s[state] : 0);
 }
 
-/* Keeps a way among the best of its cell, in order. */
-static void keep(struct table *table, int64_t cell, const struct way *way)
+/* Its own work, or what it waits for as well: its update keeps nobody else, except that the first stage's begins the
+ * next minibatch. */
+static double stage_s(const struct sim_partition_problem *p, int from, int to)
 {
-    struct way *ways = table->ways + cell * table->limit;
-    int *count = &table->count[cell];
-    if (*count == table->limit && !better(way, &ways[*count - 1]))
+    double busy = busy_s(p, from, to);
+    if (p->waits_before <= 0 && p->waits_behind <= 0)
+        return busy;
+    double update = p->update_s != NULL ? p->update_s[to] - p->update_s[from] + p->update_stage_s : 0;
+    double waits =
+        p->waits_before * passes_s(p, from) + p->waits_behind * (passes_s(p, p->state_count - 1) - passes_s(p, to));
+    return fmax(busy, busy - (from > 0 ? update : 0) + waits);
+}
+
+static double stage_bytes(const struct sim_partition_problem *p, int from, int to, int stage)
+{
+    const struct sim_partition_memory *m = p->memory;
+    return m->held[to] - m->held[from] + (m->versions[stage] - 1) * (m->version[to] - m->version[from]) +
+           (m->slot != NULL ? m->in_flight[stage] * (m->slot[to] - m->slot[from]) : 0);
+}
+
+/* What the stage between two states needs at least; INFINITY: it is not allowed. `left`: stages from this one on. */
+static double need(const struct sim_rest *rest, int from, int to, int left)
+{
+    const struct sim_partition_problem *p = rest->problem;
+    int stage = rest->stage_count - left;
+    if (p->by_memory)
+        return stage_bytes(p, from, to, stage);
+    if (p->memory != NULL && stage_bytes(p, from, to, stage) > p->memory_limit)
+        return INFINITY;
+    if (p->parameters != NULL && stage == p->stale_stages - 1 && p->parameters[to] > p->stale_limit)
+        return INFINITY;
+    return stage_s(p, from, to);
+}
+
+static double link_of(const struct sim_partition_problem *p, int state)
+{
+    return p->by_memory || is_last(p, state) ? 0 : p->link_s[state];
+}
+
+/* Whether a stage needs no less the later it ends. */
+static bool grows(const struct sim_partition_problem *p)
+{
+    return p->sets == NULL && p->block_s == NULL && !(p->split && p->waits_behind > 0);
+}
+
+static double bus_of(const struct sim_partition_problem *p, int state)
+{
+    return p->bus_s != NULL && !is_last(p, state) ? p->bus_s[state] : 0;
+}
+
+static int64_t cell(const struct sim_rest *rest, int left, int state)
+{
+    return (int64_t)left * rest->problem->state_count + state;
+}
+
+/* Where a stage only needs more as it ends later, the search ends when it alone needs more than the best. */
+static void fill_cell(struct sim_rest *rest, int left, int from)
+{
+    const struct sim_partition_problem *p = rest->problem;
+    double worst = INFINITY, bus = INFINITY;
+    for (int to = left == 1 ? p->state_count - 1 : from + 1; to < p->state_count; to++) {
+        int64_t behind = cell(rest, left - 1, to);
+        if (rest->worst[behind] == INFINITY || !contains(p, to, from))
+            continue;
+        double needed = need(rest, from, to, left);
+        if (grows(p) && (needed == INFINITY || (rest->bus == NULL && needed > worst)))
+            break;
+        worst = fmin(worst, fmax(fmax(needed, link_of(p, to)), rest->worst[behind]));
+        if (rest->bus != NULL && needed < INFINITY)
+            bus = fmin(bus, bus_of(p, to) + rest->bus[behind]);
+    }
+    rest->worst[cell(rest, left, from)] = worst;
+    if (rest->bus != NULL)
+        rest->bus[cell(rest, left, from)] = bus;
+}
+
+struct sim_rest *sim_rest_create(const struct sim_partition_problem *problem, int stage_count)
+{
+    struct sim_rest *rest = sp_calloc(1, sizeof *rest);
+    size_t cells = (size_t)(stage_count + 1) * (size_t)problem->state_count;
+    rest->problem = problem;
+    rest->stage_count = stage_count;
+    rest->worst = sp_calloc(cells, sizeof *rest->worst);
+    rest->bus = problem->bus_s != NULL && !problem->by_memory ? sp_calloc(cells, sizeof *rest->bus) : NULL;
+    for (int s = 0; s + 1 < problem->state_count; s++) {
+        rest->worst[s] = INFINITY; /* no stage left, but layers */
+        if (rest->bus != NULL)
+            rest->bus[s] = INFINITY;
+    }
+    for (int left = 1; left <= stage_count; left++) {
+        rest->worst[cell(rest, left, problem->state_count - 1)] = INFINITY; /* stages left, but no layer */
+        for (int from = problem->state_count - 2; from >= 0; from--)
+            fill_cell(rest, left, from);
+    }
+    return rest;
+}
+
+void sim_rest_destroy(struct sim_rest **rest)
+{
+    if (*rest == NULL)
         return;
-    int at = *count < table->limit ? (*count)++ : *count - 1;
-    while (at > 0 && better(way, &ways[at - 1])) {
-        ways[at] = ways[at - 1];
-        at--;
-    }
-    ways[at] = *way;
+    free((*rest)->worst);
+    free((*rest)->bus);
+    free(*rest);
+    *rest = NULL;
 }
 
-/* All ways to state `to` in `stages` stages. In a line the last stage only grows as it begins earlier, so the search
- * ends when that stage alone is worse than all that is kept. */
-static void fill_cell(struct table *table, int stages, int to)
+/* Smaller bounds first; of equal ones those that are nearly complete, so that one is completed soon; then even ones. */
+static bool before(const struct sim_cuts *cuts, int a, int b)
 {
-    const struct sim_partition_problem *p = table->problem;
-    bool grows = p->sets == NULL && p->block_s == NULL;
-    int64_t cell = (int64_t)stages * p->state_count + to;
-    const struct way *worst = table->ways + cell * table->limit + table->limit - 1;
-    for (int from = to - 1; from >= 0; from--) {
-        double last = stage_s(p, from, to);
-        bool full = table->count[cell] == table->limit;
-        if (full && last > worst->bottleneck_s) {
-            if (grows)
-                break;
+    const struct node *x = &cuts->nodes[a], *y = &cuts->nodes[b];
+    if (x->bound != y->bound)
+        return x->bound < y->bound;
+    if (x->left != y->left)
+        return x->left < y->left;
+    if (x->estimate != y->estimate)
+        return x->estimate < y->estimate;
+    return a < b;
+}
+
+static void push(struct sim_cuts *cuts, int node)
+{
+    *(int *)sp_grow((void **)&cuts->heap, cuts->heap_count, sizeof(int)) = node;
+    int at = cuts->heap_count++;
+    for (; at > 0 && before(cuts, node, cuts->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        cuts->heap[at] = cuts->heap[(at - 1) / 2];
+    cuts->heap[at] = node;
+}
+
+static int pop(struct sim_cuts *cuts)
+{
+    int first = cuts->heap[0], last = cuts->heap[--cuts->heap_count], at = 0;
+    for (int child; (child = 2 * at + 1) < cuts->heap_count; at = child) {
+        if (child + 1 < cuts->heap_count && before(cuts, cuts->heap[child + 1], cuts->heap[child]))
+            child++;
+        if (!before(cuts, cuts->heap[child], last))
+            break;
+        cuts->heap[at] = cuts->heap[child];
+    }
+    cuts->heap[at] = last;
+    return first;
+}
+
+static int add_node(struct sim_cuts *cuts, struct node node)
+{
+    *(struct node *)sp_grow((void **)&cuts->nodes, cuts->node_count, sizeof node) = node;
+    return cuts->node_count++;
+}
+
+struct sim_cuts *sim_cuts_create(const struct sim_rest *rest, int stages)
+{
+    struct sim_cuts *cuts = sp_calloc(1, sizeof *cuts);
+    int64_t all = cell(rest, stages, 0);
+    double bound = fmax(rest->worst[all], rest->bus != NULL ? rest->bus[all] : 0);
+    cuts->rest = rest;
+    cuts->stages = stages;
+    if (bound < INFINITY)
+        push(cuts, add_node(cuts, (struct node){.bound = bound, .done = -1, .left = stages, .parent = -1}));
+    return cuts;
+}
+
+void sim_cuts_destroy(struct sim_cuts **cuts)
+{
+    if (*cuts == NULL)
+        return;
+    free((*cuts)->nodes);
+    free((*cuts)->heap);
+    free(*cuts);
+    *cuts = NULL;
+}
+
+double sim_cuts_bound(const struct sim_cuts *cuts)
+{
+    return cuts->heap_count > 0 ? cuts->nodes[cuts->heap[0]].bound : INFINITY;
+}
+
+/* The node and one more stage, up to state `to`. Its bound is at least the node's, rounding aside. */
+static struct node extended(const struct sim_cuts *cuts, int parent, int to)
+{
+    const struct sim_rest *rest = cuts->rest;
+    const struct sim_partition_problem *p = rest->problem;
+    const struct node *node = &cuts->nodes[parent];
+    int64_t behind = cell(rest, node->left - 1, to);
+    double busy = busy_s(p, node->state, to), ahead = passes_s(p, p->state_count - 1) - passes_s(p, to);
+    struct node child = {.done = -1,
+                         .worst = fmax(node->worst, fmax(need(rest, node->state, to, node->left), link_of(p, to))),
+                         .bus = node->bus + bus_of(p, to),
+                         .squares = node->squares + busy * busy,
+                         .state = to,
+                         .left = node->left - 1,
+                         .parent = parent};
+    child.estimate = child.squares + (child.left > 0 ? ahead * ahead / child.left : 0);
+    child.bound = fmax(child.worst, rest->worst[behind]);
+    if (rest->bus != NULL && child.bus + rest->bus[behind] > child.bound * (1 + ROUNDING))
+        child.bound = child.bus + rest->bus[behind];
+    return child;
+}
+
+/* Makes those children whose bound is the node's, and puts it back for the others. */
+static void expand(struct sim_cuts *cuts, int parent)
+{
+    const struct sim_partition_problem *p = cuts->rest->problem;
+    struct node node = cuts->nodes[parent];
+    double now = node.bound * (1 + ROUNDING), next = INFINITY;
+    for (int to = node.left == 1 ? p->state_count - 1 : node.state + 1; to < p->state_count; to++) {
+        if (cuts->rest->worst[cell(cuts->rest, node.left - 1, to)] == INFINITY || !contains(p, to, node.state))
+            continue;
+        struct node child = extended(cuts, parent, to);
+        if (child.bound <= node.done || child.bound == INFINITY)
+            continue;
+        if (child.bound > now) {
+            next = fmin(next, child.bound);
             continue;
         }
-        int64_t before = (int64_t)(stages - 1) * p->state_count + from;
-        if (table->count[before] == 0 || !contains(p, to, from))
+        child.bound = fmax(child.bound, node.bound);
+        push(cuts, add_node(cuts, child));
+    }
+    if (next < INFINITY) {
+        cuts->nodes[parent].done = now;
+        cuts->nodes[parent].bound = next;
+        push(cuts, parent);
+    }
+}
+
+bool sim_cuts_next(struct sim_cuts *cuts, int *states, double *bottleneck)
+{
+    while (cuts->heap_count > 0 && cuts->node_count < MOST_NODES) {
+        int at = pop(cuts);
+        if (cuts->nodes[at].left > 0) {
+            expand(cuts, at);
             continue;
-        double floor_s = from > 0 ? fmax(last, p->link_s[from]) : last;
-        for (int r = 0; r < table->count[before]; r++) {
-            const struct way *first = table->ways + before * table->limit + r;
-            struct way way = {fmax(first->bottleneck_s, floor_s), first->squares + last * last, from, r};
-            if (table->count[cell] == table->limit && way.bottleneck_s > worst->bottleneck_s)
-                break;
-            keep(table, cell, &way);
         }
+        *bottleneck = cuts->nodes[at].bound;
+        int cut = cuts->stages - 2;
+        for (int n = cuts->nodes[at].parent; cut >= 0; n = cuts->nodes[n].parent)
+            states[cut--] = cuts->nodes[n].state;
+        return true;
     }
-}
-
-static void extract(const struct table *table, int stages, int rank, struct sim_partition *out)
-{
-    int states = table->problem->state_count, state = states - 1;
-    out->states = sp_calloc((size_t)stages, sizeof *out->states);
-    for (int s = stages; s >= 1; s--) {
-        const struct way *way = table->ways + ((int64_t)s * states + state) * table->limit + rank;
-        if (s == stages)
-            out->bottleneck_s = way->bottleneck_s;
-        state = way->from;
-        rank = way->rank;
-        if (s > 1)
-            out->states[s - 2] = state;
-    }
-}
-
-void sim_partition_solve(const struct sim_partition_problem *problem, int stage_count, int limit,
-                         struct sim_partitions *out)
-{
-    int64_t cells = (int64_t)(stage_count + 1) * problem->state_count;
-    struct table table = {problem, limit, sp_calloc((size_t)(cells * limit), sizeof(struct way)),
-                          sp_calloc((size_t)cells, sizeof(int))};
-    table.count[0] = 1; /* nothing, in no stages */
-    for (int s = 1; s <= stage_count; s++)
-        for (int to = 1; to < problem->state_count; to++)
-            fill_cell(&table, s, to);
-    out->stage_count = stage_count;
-    out->of = sp_calloc((size_t)stage_count + 1, sizeof *out->of);
-    out->count = sp_calloc((size_t)stage_count + 1, sizeof *out->count);
-    for (int s = 1; s <= stage_count; s++) {
-        out->count[s] = table.count[(int64_t)s * problem->state_count + problem->state_count - 1];
-        out->of[s] = sp_calloc((size_t)out->count[s] + 1, sizeof *out->of[s]);
-        for (int r = 0; r < out->count[s]; r++)
-            extract(&table, s, r, &out->of[s][r]);
-    }
-    free(table.ways);
-    free(table.count);
-}
-
-void sim_partitions_fini(struct sim_partitions *partitions)
-{
-    for (int s = 1; s <= partitions->stage_count; s++) {
-        for (int r = 0; r < partitions->count[s]; r++)
-            free(partitions->of[s][r].states);
-        free(partitions->of[s]);
-    }
-    free(partitions->of);
-    free(partitions->count);
-    *partitions = (struct sim_partitions){0};
+    return false;
 }

@@ -1,9 +1,9 @@
 /*
  * planner.h - which cuts, schedule, microbatches and placement are best for an experiment.
  *
- * Cuts come from dynamic programming over the bottleneck (sim/partition.h); in networks of up to a few hundred ways to
- * cut all of them are looked at. The most promising candidates are then simulated, with their transfers, fill and
- * drain, and ranked by the objective among those within the limits.
+ * Ways to cut come in the order of their bottlenecks (sim/partition.h), which bound what simulation can find. Those
+ * within the limits are simulated, with their transfers, fill and drain, and ranked by the objective, until no other
+ * can be better; where that takes too many, the search says so.
  */
 #ifndef SIM_PLANNER_H
 #define SIM_PLANNER_H
@@ -17,7 +17,7 @@ struct sim_candidate {
     const struct sp_schedule *schedule;
     int microbatches, device_count;
     bool split;          /* forward and backward of a stage on two devices */
-    double estimate_s;   /* a minibatch, before simulation */
+    double estimate_s;   /* a minibatch takes no less, as is known before simulation */
     double bottleneck_s; /* a minibatch on its slowest device or link */
     double minibatch_s;  /* a minibatch in the steady state, simulated */
     double time_s;       /* the whole training that the experiment asks for */
@@ -30,7 +30,10 @@ struct sim_search {
     struct sim_candidate *candidates; /* best first */
     int count;
     int64_t cuttings;   /* candidates looked at */
-    int64_t simulated;  /* of them */
+    int64_t simulated;  /* of them: those within the limits */
+    double bound_s;     /* a minibatch of any other takes no less; INFINITY: there are no others */
+    bool unproven;      /* another may be better: too many could not be told from the best by their bounds, or a stage's
+                           measured time is no sum of layers, so that bounds are estimates */
     bool prefixes_only; /* the graph has too many boundaries: only prefixes of the order were searched */
 };
 
@@ -38,18 +41,20 @@ struct sim_search {
 typedef sp_status (*sim_memory_function)(const struct sp_experiment *experiment, const struct sp_plan *plan,
                                          struct sp_memory_plan **out, struct sp_error *err);
 
+/* What cannot fit in plain float32 is never looked at; by other sizes it might fit, so that the best is not proven. */
+struct sim_memory_model {
+    sim_memory_function plan;
+    bool plain;
+};
+
 /* Searches by experiment->plan and devices.count. `network` is borrowed. SP_E_INPUT when nothing is within the limits;
  * the message says what the fastest needs, and the least that any does. Free with sim_search_fini, also after a
  * failure. */
 sp_status sim_plan_search(const struct sp_experiment *experiment, const struct sp_network *network,
-                          sim_memory_function memory, struct sim_search *out, struct sp_error *err);
+                          const struct sim_memory_model *memory, struct sim_search *out, struct sp_error *err);
 void sim_search_fini(struct sim_search *search);
 
 /* Writes a candidate's choice into the experiment: cuts, schedule, microbatches, placement, devices. */
 void sim_candidate_apply(const struct sim_candidate *candidate, struct sp_experiment *experiment);
-
-/* Seconds that a minibatch keeps the busiest device or bus of a plan's first phase. */
-struct sim_cost;
-double sim_bottleneck_s(const struct sp_plan *plan, const struct sim_cost *cost);
 
 #endif

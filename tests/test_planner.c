@@ -3,6 +3,8 @@
  */
 #include "common/alloc.h"
 #include "common/file.h"
+#include "common/schedule.h"
+#include "sim/loads.h"
 #include "sim/partition.h"
 #include "sim/planner.h"
 #include "sim/simulate.h"
@@ -38,6 +40,8 @@ static sp_status plain_memory(const struct sp_experiment *experiment, const stru
     return sp_memory_plan_create(plan, &plain, out, err);
 }
 
+static const struct sim_memory_model plain = {plain_memory, true};
+
 static double line_stage_s(const struct sim_partition_problem *p, int from, int to)
 {
     double f = 0, b = 0;
@@ -53,40 +57,72 @@ static double line_stage_s(const struct sim_partition_problem *p, int from, int 
     return blocked + (p->split && to < p->state_count - 1 ? fmax(f, b) : f + b);
 }
 
-/* The least bottleneck of all ways to cut what is left behind `from` into that many stages. */
-static double line_brute_force(const struct sim_partition_problem *p, int from, int stages)
+/* Bottlenecks of all ways to cut into that many stages, in any order. */
+struct ways {
+    double *list;
+    int count;
+};
+
+static void add_ways(const struct sim_partition_problem *p, int from, int stages, double worst, double bus,
+                     struct ways *ways)
 {
-    double best = INFINITY;
-    if (stages == 1)
-        return line_stage_s(p, from, p->state_count - 1);
+    if (stages == 1) {
+        worst = fmax(fmax(worst, line_stage_s(p, from, p->state_count - 1)), bus);
+        *(double *)sp_grow((void **)&ways->list, ways->count++, sizeof worst) = worst;
+        return;
+    }
     for (int to = from + 1; to < p->state_count - 1; to++)
-        best = fmin(best, fmax(fmax(line_stage_s(p, from, to), p->link_s[to]), line_brute_force(p, to, stages - 1)));
-    return best;
+        add_ways(p, to, stages - 1, fmax(worst, fmax(line_stage_s(p, from, to), p->link_s[to])),
+                 bus + (p->bus_s != NULL ? p->bus_s[to] : 0), ways);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Every partition comes once, in the order of bottlenecks that sorting all of them gives. */
 static void partitions_of_a_line_equal_brute_force(void **state)
 {
     (void)state;
-    for (int n = 0; n < 400; n++) {
+    for (int n = 0; n < 300; n++) {
         int layers = 1 + random_below(16), stages = layers < 4 ? layers : 4;
-        double forward[17] = {0}, backward[17] = {0}, link[17] = {0}, block[17] = {0};
+        double forward[17] = {0}, backward[17] = {0}, link[17] = {0}, bus[17] = {0}, block[17] = {0};
         for (int l = 1; l <= layers; l++) {
             forward[l] = forward[l - 1] + random_s();
             backward[l] = backward[l - 1] + random_s();
             link[l] = random_s() * random_below(3);
+            bus[l] = random_s() * random_below(4);
             block[l] = random_s();
         }
-        struct sim_partition_problem problem = {
-            layers + 1, forward, backward, 0.01, 0.02, link, n % 3 == 0 ? block : NULL, n % 2 == 1, NULL, 0};
-        struct sim_partitions found;
-        sim_partition_solve(&problem, stages, 1 + random_below(12), &found);
+        struct sim_partition_problem problem = {.state_count = layers + 1,
+                                                .forward_s = forward,
+                                                .backward_s = backward,
+                                                .forward_stage_s = 0.01,
+                                                .backward_stage_s = 0.02,
+                                                .link_s = link,
+                                                .bus_s = n % 5 < 2 ? bus : NULL,
+                                                .block_s = n % 3 == 0 ? block : NULL,
+                                                .split = n % 2 == 1};
+        struct sim_rest *rest = sim_rest_create(&problem, stages);
         for (int s = 1; s <= stages; s++) {
-            assert_true(found.count[s] > 0);
-            assert_float_equal(found.of[s][0].bottleneck_s, line_brute_force(&problem, 0, s), 1e-9);
-            for (int r = 1; r < found.count[s]; r++)
-                assert_true(found.of[s][r].bottleneck_s >= found.of[s][r - 1].bottleneck_s);
+            struct ways ways = {0};
+            struct sim_cuts *cuts = sim_cuts_create(rest, s);
+            int states[4];
+            double bottleneck;
+            add_ways(&problem, 0, s, 0, 0, &ways);
+            qsort(ways.list, (size_t)ways.count, sizeof *ways.list, by_value);
+            for (int w = 0; w < ways.count; w++) {
+                assert_true(sim_cuts_bound(cuts) <= ways.list[w] + 1e-9);
+                assert_true(sim_cuts_next(cuts, states, &bottleneck));
+                assert_float_equal(bottleneck, ways.list[w], 1e-9);
+            }
+            assert_true(sim_cuts_bound(cuts) == INFINITY && !sim_cuts_next(cuts, states, &bottleneck));
+            sim_cuts_destroy(&cuts);
+            free(ways.list);
         }
-        sim_partitions_fini(&found);
+        sim_rest_destroy(&rest);
     }
 }
 
@@ -136,7 +172,7 @@ static sp_status search(const char *const *sets, int count, struct sim_search *o
     if (status == SP_OK)
         status = sp_experiment_network(experiment, network, err);
     if (status == SP_OK)
-        status = sim_plan_search(experiment, *network, plain_memory, out, err);
+        status = sim_plan_search(experiment, *network, &plain, out, err);
     sp_experiment_destroy(&experiment);
     unlink(path);
     return status;
@@ -501,6 +537,208 @@ static void a_source_reads_its_files_once(void **state)
     place_fini(&place);
 }
 
+/* Seconds of a minibatch in the steady state, and the bytes of the fullest device, of given cuts. */
+static double simulated(const char *const *sets, int count, const struct sp_network *network, const char *cuts,
+                        double *bytes)
+{
+    const char *all[16] = {cuts};
+    char path[] = "/tmp/stalepipe-experiment-XXXXXX";
+    struct sp_error err = {0};
+    double time_s[2];
+    for (int s = 0; s < count; s++)
+        all[1 + s] = sets[s];
+    all[count + 2] = "devices.count=0";
+    close(mkstemp(path));
+    for (int r = 0; r < 2; r++) {
+        struct sp_experiment *e;
+        struct sp_plan *plan;
+        struct sim_cost *cost;
+        struct sp_memory_plan *memory;
+        struct sim_result result;
+        all[count + 1] = r == 0 ? "sim.minibatches=100" : "sim.minibatches=300";
+        assert_int_equal(sp_experiment_read(path, all, count + 3, &e, &err), SP_OK);
+        assert_int_equal(sp_experiment_plan(e, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+        assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
+        assert_int_equal(plain_memory(e, plan, &memory, &err), SP_OK);
+        assert_int_equal(sim_run(plan, cost, &(struct sim_config){0}, &result, &err), SP_OK);
+        *bytes = 0;
+        for (int d = 0; d < plan->device_count; d++)
+            *bytes = fmax(*bytes, (double)sp_memory_device_bytes(memory, d));
+        time_s[r] = result.time_s;
+        sim_result_fini(&result);
+        sp_memory_plan_destroy(&memory);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+        sp_experiment_destroy(&e);
+    }
+    unlink(path);
+    return (time_s[1] - time_s[0]) / 200;
+}
+
+static char *cuts_of(const int *cuts, int count)
+{
+    char *text = sp_strdup("pipeline.cuts=[");
+    for (int c = 0; c < count; c++) {
+        char *longer = sp_format("%s%s%d", text, c > 0 ? "," : "", cuts[c]);
+        free(text);
+        text = longer;
+    }
+    char *whole = sp_format("%s]", text);
+    free(text);
+    return whole;
+}
+
+/* The fastest of all ways to cut for up to `devices` devices in at most `limit` bytes each; how many ways there are. */
+static double fastest_of_all(const char *const *sets, int count, const struct sp_network *network, int devices,
+                             double limit, int *ways)
+{
+    double best = INFINITY, bytes;
+    int L = network->weight_layer_count;
+    *ways = 0;
+    for (int mask = 0; mask < 1 << (L - 1); mask++) {
+        int cuts[32], k = 0;
+        if (__builtin_popcount((unsigned)mask) > devices - 1)
+            continue;
+        for (int c = 1; c < L; c++)
+            if (mask >> (c - 1) & 1)
+                cuts[k++] = c;
+        char *text = cuts_of(cuts, k);
+        double seconds = simulated(sets, count, network, text, &bytes);
+        if (bytes <= limit)
+            best = fmin(best, seconds);
+        free(text);
+        (*ways)++;
+    }
+    return best;
+}
+
+/* Searches, and compares the best with brute force; all bounds hold. */
+static void compare_with_all(const char *const *sets, int count, int devices, double limit, int *ways)
+{
+    const char *all[16];
+    char *devices_set = sp_format("devices.count=%d", devices), *limit_set = sp_format("plan.memory=%.17g", limit);
+    struct sim_search found = {0};
+    struct sp_network *network;
+    struct sp_error err = {0};
+    double bytes;
+    for (int s = 0; s < count; s++)
+        all[s] = sets[s];
+    all[count] = devices_set;
+    all[count + 1] = limit_set;
+    assert_int_equal(search(all, limit < INFINITY ? count + 2 : count + 1, &found, &network, &err), SP_OK);
+    double best = fastest_of_all(sets, count, network, devices, limit, ways);
+    char *cuts = cuts_of(found.candidates[0].cuts, found.candidates[0].cut_count);
+    assert_null(found.candidates[0].network);
+    assert_float_equal(simulated(sets, count, network, cuts, &bytes) / best, 1, 1e-4);
+    assert_true(bytes <= limit);
+    assert_false(found.unproven);
+    assert_true(found.bound_s >= found.candidates[0].minibatch_s * (1 - 1e-9));
+    for (int c = 0; c < found.count; c++)
+        assert_true(found.candidates[c].estimate_s <= found.candidates[c].minibatch_s * (1 + 1e-6));
+    free(cuts);
+    free(devices_set);
+    free(limit_set);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+}
+
+static void write_chain(const char *path, int layers)
+{
+    char text[4096] = "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\n";
+    struct sp_error err = {0};
+    for (int l = 0; l < layers; l++)
+        sprintf(text + strlen(text), "n%d,%d,%d,%d,%d\n", l, 1 + random_below(30), 1 + random_below(60),
+                4 * (1 + random_below(3000)), 4 * (1 + random_below(5000)));
+    assert_int_equal(sp_file_write(path, text, &err), SP_OK);
+}
+
+/* All messages over one bus, whose sum no bottleneck of a stage or a cut tells; once with thousands of ways to cut. */
+static void plans_over_one_bus_equal_brute_force(void **state)
+{
+    (void)state;
+    static const char *const schedules[] = {"pipeline.schedule=stale", "pipeline.schedule=gpipe",
+                                            "pipeline.schedule=1f1b"};
+    struct place place;
+    int ways;
+    place_init(&place, ".csv");
+    char *network_set = sp_format("network={profile: %s}", place.network);
+    char *device_set = sp_format("cost.device=%s", place.device);
+    struct sp_error err = {0};
+    assert_int_equal(sp_file_write(place.device,
+                                   "peak_flops: 1e12\nbandwidth_bytes_per_s: 1e12\nlaunch_s: 0\nlatency_s: 0\n"
+                                   "link_bytes_per_s: 5e5\nlink_shared: true\n"
+                                   "convolution: {forward: 1, backward_input: 1, backward_weight: 1}\n"
+                                   "fully_connected: {forward: 1, backward_input: 1, backward_weight: 1}\n",
+                                   &err),
+                     SP_OK);
+    for (int n = 0; n < 6; n++) {
+        const char *sets[] = {network_set,     device_set,         schedules[n % 3], "pipeline.microbatches=4",
+                              "train.batch=8", "cost.model=import"};
+        write_chain(place.network, n == 0 ? 17 : 4 + n);
+        compare_with_all(sets, 6, n == 0 ? 5 : 4, INFINITY, &ways);
+        assert_true(n > 0 || ways == 1 + 16 + 120 + 560 + 1820);
+    }
+    free(network_set);
+    free(device_set);
+    place_fini(&place);
+}
+
+/* What is known before simulation is never more than what simulation finds: every schedule, placement and link. */
+static void bounds_are_bounds(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"cost.device=v100", "cost.device=gpu-2016", "cost.device=cpu"};
+    for (int s = 0; sp_schedules[s] != NULL; s++)
+        for (int d = 0; d < 3; d++) {
+            char *schedule_set = sp_format("pipeline.schedule=%s", sp_schedules[s]->name);
+            const char *sets[] = {
+                "network=resnet8",    "data.set=cifar10",    "devices.count=5",
+                "train.batch=16",     schedule_set,          devices[d],
+                "plan.placement=any", "plan.candidates=300", d < 2 ? "devices.backend=cuda" : "devices.backend=cpu"};
+            struct sim_search found = {0};
+            struct sp_network *network;
+            struct sp_error err = {0};
+            if (search(sets, 9, &found, &network, &err) != SP_OK)
+                fail_msg("%s", err.text);
+            assert_true(found.count > 60);
+            for (int c = 0; c < found.count; c++)
+                if (found.candidates[c].estimate_s > found.candidates[c].minibatch_s * (1 + 1e-6))
+                    fail_msg("%s, %s, M %d, split %d, %d cuts: %.9g s are bounded by %.9g s", sp_schedules[s]->name,
+                             devices[d], found.candidates[c].microbatches, found.candidates[c].split,
+                             found.candidates[c].cut_count, found.candidates[c].minibatch_s,
+                             found.candidates[c].estimate_s);
+            sim_search_fini(&found);
+            sp_network_destroy(&network);
+            free(schedule_set);
+        }
+}
+
+/* Limits that forbid most ways to cut, the fastest as well. */
+static void plans_within_memory_equal_brute_force(void **state)
+{
+    (void)state;
+    static const char *const networks[] = {"network=lenet5", "network=alexnet", "network=resnet14"};
+    static const char *const schedules[] = {"pipeline.schedule=1f1b-async", "pipeline.schedule=stale"};
+    static const double limits[] = {1.05, 1.3, 2};
+    for (int n = 0; n < 6; n++) {
+        const char *sets[] = {networks[n % 3], n % 3 == 0 ? "data.set=mnist" : "data.set=cifar10", schedules[n / 3],
+                              "cost.device=v100", "devices.backend=cuda"};
+        const char *tight[] = {sets[0], sets[1], sets[2], sets[3], sets[4], "devices.count=3", "plan.memory=1"};
+        struct sim_search found = {0};
+        struct sp_network *network;
+        struct sp_error err = {0};
+        int ways;
+        assert_int_equal(search(tight, 7, &found, &network, &err), SP_E_INPUT);
+        const char *least = strstr(err.text, "the least of any: ");
+        assert_non_null(least);
+        double limit = limits[n % 3] * strtod(least + strlen("the least of any: "), NULL);
+        sp_error_fini(&err);
+        sim_search_fini(&found);
+        sp_network_destroy(&network);
+        compare_with_all(sets, 5, 3, limit, &ways);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +747,9 @@ int main(void)
         cmocka_unit_test(plans_of_graphs_equal_brute_force),
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
         cmocka_unit_test(wrong_profiles_are_told),
+        cmocka_unit_test(plans_over_one_bus_equal_brute_force),
+        cmocka_unit_test(bounds_are_bounds),
+        cmocka_unit_test(plans_within_memory_equal_brute_force),
         cmocka_unit_test(a_source_reads_its_files_once),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(least_staleness_keeps_its_throughput),

@@ -27,7 +27,8 @@ sp_status program_choose(struct sp_experiment *experiment, struct sp_network **n
                          struct sp_error *err)
 {
     bool exact = experiment->plan.memory > 0 && (*network)->measured == NULL;
-    SP_TRY(sim_plan_search(experiment, *network, exact ? program_memory : plain_memory, search, err));
+    struct sim_memory_model memory = {exact ? program_memory : plain_memory, !exact};
+    SP_TRY(sim_plan_search(experiment, *network, &memory, search, err));
     if (search->prefixes_only)
         fprintf(stderr, "plan: the graph of %s has too many boundaries; only cuts of its listed order were searched\n",
                 (*network)->name);
@@ -89,6 +90,8 @@ static json_t *search_json(const struct program_setup *setup, const struct progr
     json_object_set_new(object, "objective", json_string(setup->experiment->plan.objective));
     json_object_set_new(object, "searched", json_integer(search->cuttings));
     json_object_set_new(object, "simulated", json_integer(search->simulated));
+    json_object_set_new(object, "proven", json_boolean(!search->unproven));
+    json_object_set_new(object, "bound_s", search->bound_s < INFINITY ? json_real(search->bound_s) : json_null());
     json_object_set_new(object, "candidates", candidates);
     return object;
 }
@@ -168,12 +171,23 @@ static void print_gives_up(const struct sim_candidate *c, const struct sim_candi
     puts(said ? "" : c == best ? "-" : "nothing");
 }
 
+/* What is known of all plans that were not looked at. */
+static void print_proof(const struct sim_search *search)
+{
+    if (search->bound_s == INFINITY)
+        printf("  %s: there are no others\n", search->unproven ? "not proven to be the best" : "proven to be the best");
+    else
+        printf("  %s: any other takes at least %.6f ms a minibatch\n",
+               search->unproven ? "not proven to be the best" : "proven to be the best", 1e3 * search->bound_s);
+}
+
 static void print_search(const struct program_setup *setup, const struct sim_search *search)
 {
     const struct sim_candidate *best = &search->candidates[0];
     char time[32], bytes[32];
     printf("%s: the best of %lld plans for %s, %lld of them simulated\n", setup->network->name,
            (long long)search->cuttings, setup->experiment->plan.objective, (long long)search->simulated);
+    print_proof(search);
     printf("  bottleneck %.6f ms a minibatch, %.6f ms simulated in the steady state\n", 1e3 * best->bottleneck_s,
            1e3 * best->minibatch_s);
     printf("%-28s %-10s %2s %-9s %3s %12s %10s %5s %6s  %s\n", "cuts", "schedule", "M", "placement", "dev",

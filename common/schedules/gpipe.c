@@ -30,4 +30,7 @@ const struct sp_schedule sp_schedule_gpipe = {
     .step = step,
     .in_flight = in_flight,
     .steady = steady,
+    .flushes = true,
+    .waits_before = 1,
+    .waits_behind = 1,
 };

@@ -74,6 +74,8 @@ const struct sp_schedule sp_schedule_1f1b = {
     .step = flush_step,
     .in_flight = flush_in_flight,
     .steady = flush_steady,
+    .flushes = true,
+    .waits_before = 1,
 };
 
 const struct sp_schedule sp_schedule_1f1b_async = {

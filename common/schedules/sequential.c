@@ -29,4 +29,6 @@ const struct sp_schedule sp_schedule_sequential = {
     .step = step,
     .in_flight = in_flight,
     .steady = steady,
+    .waits_before = SP_WAITS_ALL,
+    .waits_behind = SP_WAITS_ALL,
 };
