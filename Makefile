@@ -139,8 +139,10 @@ $B/standin/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o $B/tes
 	@mkdir -p $(@D)
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lstdc++
 
+$B/tests/cuda/test_copies: | $B/standin/stalepipe
+
 # Everything again on the GPUs of this machine, and what they do as a table.
-GPU_SUITES := $(addprefix $B/tests/gpu/,test_layers test_training test_sync test_graphs)
+GPU_SUITES := $(addprefix $B/tests/gpu/,test_layers test_training test_sync test_graphs test_copies)
 check-gpu: deps
 	@$(MAKE) --no-print-directory check-gpu-only
 check-gpu-only: $(if $(CUDA_READY),$(GPU_SUITES) $B/stalepipe $B/stalepipe-cuda.so)

@@ -63,6 +63,10 @@ static const struct sp_field stage_fields[] = {
     SECONDS("touch_byte", touch_byte_s),
     SECONDS("load_sample", load_sample_s),
 };
+static const struct sp_field copy_fields[] = {
+    SECONDS("latency", copy_s),
+    SECONDS("byte", copy_byte_s),
+};
 static const struct sp_field noise_fields[] = {
     FACTOR("forward", noise_forward), FACTOR("backward", noise_backward), FACTOR("update", noise_update),
     FACTOR("message", noise_message), FACTOR("run", noise_run),
@@ -223,15 +227,24 @@ static sp_status read_fit(const struct sp_yaml *root, struct sim_profile *out, s
     return status;
 }
 
+/* Only devices with memories of their own have it. */
+static sp_status read_copy(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
+{
+    if (sp_yaml_get(root, "copy") == NULL)
+        return SP_OK;
+    return read_map(root, "copy", copy_fields, COUNT(copy_fields), out, err);
+}
+
 static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
 {
     static const char *const others[] = {"machine", "speed",  "stage",    "noise", "in_flight", "contention",
-                                         "inputs",  "layers", "held_out", "fit",   NULL};
+                                         "inputs",  "layers", "held_out", "fit",   "copy",      NULL};
     SP_TRY(sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err));
     sp_status parts[] = {
         read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
         read_map(root, "speed", speed_fields, COUNT(speed_fields), out, err),
         read_map(root, "stage", stage_fields, COUNT(stage_fields), out, err),
+        read_copy(root, out, err),
         read_map(root, "noise", noise_fields, COUNT(noise_fields), out, err),
         read_map(root, "held_out", held_fields, COUNT(held_fields), out, err),
         read_classes(root, "in_flight", out->in_flight, err),
@@ -292,6 +305,10 @@ static void write_head(FILE *out, const struct sim_profile *p)
         p->update_s, p->update_parameter_s, p->handoff_s, p->handover_s, p->patience_s, p->wake_s, p->restart_s,
         p->received_byte_s, p->start_s, p->touch_byte_s, p->load_sample_s, p->noise_forward, p->noise_backward,
         p->noise_update, p->noise_message, p->noise_run);
+    if (p->copy_byte_s > 0)
+        fprintf(out,
+                "# a message from device to device: latency, and for each byte\ncopy: {latency: %.4e, byte: %.4e}\n",
+                p->copy_s, p->copy_byte_s);
     fputs("# times as long where several microbatches are in flight\nin_flight: ", out);
     write_classes(out, p->in_flight);
     fputs("# how much longer a class takes while another device does another class\ncontention:\n", out);

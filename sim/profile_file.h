@@ -53,6 +53,7 @@ struct sim_profile {
     double handover_s;                   /* on its way to a device that still looks for it */
     double patience_s, wake_s;           /* who has waited longer sleeps; the message comes so much later then */
     double restart_s, received_byte_s;   /* what its stages take longer after that, and for each byte got */
+    double copy_s, copy_byte_s;          /* a message between devices with memories of their own; 0: not measured */
     double start_s, touch_byte_s;        /* the first time: of a run, and for each byte of its memory */
     double load_sample_s;                /* one sample prepared by a loader's thread */
     double in_flight[SIM_CLASS_COUNT];   /* times as long where several microbatches are in flight */

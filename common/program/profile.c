@@ -292,6 +292,9 @@ sp_status program_profile(const struct program *program, struct sp_error *err)
     if (status == SP_OK) {
         path = program->out != NULL ? sp_strdup(program->out) : sp_format("%s.profile.yaml", setup.network->name);
         init(&p);
+        status = profile_copies(&p, err);
+    }
+    if (status == SP_OK) {
         status = measure(&p, stages, err);
     }
     if (status == SP_OK) {

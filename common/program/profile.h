@@ -79,6 +79,9 @@ void profile_line(const double *x, const double *y, int count, double steepest, 
 sp_status profile_run(struct profiling *p, const struct profile_trial *trial, struct program_result *result,
                       struct sp_error *err);
 
+/* What messages between devices with memories of their own take, if the backend's are such. */
+sp_status profile_copies(struct profiling *p, struct sp_error *err);
+
 /* Minibatches of a trial of steps of this length, without the warm ones. */
 int profile_minibatches(double step_s);
 

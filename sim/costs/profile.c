@@ -11,6 +11,7 @@
 #include "sim/profile_file.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,6 +249,12 @@ static void price_start(const struct pricing *p, const struct sp_memory_plan *me
     p->cost->starts[plan->stage_count - 1].first_s += p->profile->start_s;
 }
 
+/* Whether devices are cores of the machine; else they have memories of their own, and messages are copied. */
+static bool are_cores(const struct pricing *p)
+{
+    return p->profile->copy_byte_s == 0;
+}
+
 /* Whether a phase's minibatches overlap. */
 static bool overlaps(const struct sp_plan *plan, const struct sp_phase *phase)
 {
@@ -275,15 +282,37 @@ static void price_loading(const struct pricing *p, int phase_number)
     for (int d = 0; d < plan->device_count; d++)
         most_s = fmax(most_s, busy_s[d]);
     double minibatch_s = overlaps(plan, phase) ? most_s : (all_s + (M - 1) * most_s) / M,
-           cores = (double)p->profile->cores / p->profile->threads, left_s = fmax(0, cores * minibatch_s - all_s),
+           cores = (double)p->profile->cores / p->profile->threads,
+           left_s = fmax(0, cores * minibatch_s - (are_cores(p) ? all_s : 0)),
            load_s = p->profile->load_sample_s * plan->batch / p->experiment->data.threads;
     stages[0].forward_s += fmax(0, fmax(load_s - left_s, load_s - minibatch_s)) / M;
     free(busy_s);
 }
 
+/* All that is sent is copied. A channel's copies follow each other, and those of several channels do not mind each
+ * other. */
+static void price_copies(const struct pricing *p)
+{
+    char name[64];
+    for (int c = 0; c < p->plan->channel_count; c++) {
+        const struct sp_channel *channel = &p->plan->channels[c];
+        struct sim_channel_cost *cost = &p->cost->channels[c];
+        cost->latency_s = p->profile->copy_s;
+        if (channel->bytes == 0)
+            continue;
+        cost->busy_s = (double)channel->bytes * p->profile->copy_byte_s;
+        snprintf(name, sizeof name, "link %d -> %d", channel->from_device, channel->to_device);
+        cost->bus = sim_cost_add_bus(p->cost, name);
+    }
+}
+
 /* Weights that travel are copied, read once and written once; all else is handed over. */
 static void price_messages(const struct pricing *p)
 {
+    if (!are_cores(p)) {
+        price_copies(p);
+        return;
+    }
     p->cost->handoff_s = p->profile->handoff_s;
     p->cost->patience_s = p->profile->patience_s;
     p->cost->wake_s = p->profile->wake_s + p->profile->restart_s;
@@ -341,7 +370,8 @@ sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, con
     sim_cost_add_contention(out, SIM_CLASS_COUNT);
     sim_cost_add_noise(out);
     memcpy(out->contention.slowdown, profile->slowdown, sizeof profile->slowdown);
-    out->contention.capacity = (double)profile->cores / profile->threads;
+    if (are_cores(&p))
+        out->contention.capacity = (double)profile->cores / profile->threads;
     out->noise.run = profile->noise_run;
     out->noise.message = out->noise.handoff = profile->noise_message;
     for (int phase = 0; phase < plan->phase_count && status == SP_OK; phase++)

@@ -19,6 +19,9 @@ void devices_set(int count);
 void devices_delay(uint64_t seed, int microseconds);
 void devices_reach(bool they_do);
 
+/* Virtual: a copy over a bus takes so long, and a microsecond more for so many bytes; 0, 0: as long as it takes. */
+void devices_copies(int microseconds, int bytes_per_microsecond);
+
 /* Virtual: bytes of device memory taken now (device -1: host memory). */
 size_t devices_bytes(int device);
 

@@ -18,6 +18,11 @@ void devices_reach(bool they_do)
     cudasim_set_peer(they_do);
 }
 
+void devices_copies(int microseconds, int bytes_per_microsecond)
+{
+    cudasim_set_copies(microseconds, bytes_per_microsecond);
+}
+
 size_t devices_bytes(int device)
 {
     return cudasim_memory(device).live;

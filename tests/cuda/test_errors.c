@@ -2,6 +2,7 @@
  * What goes wrong with CUDA devices, and what is said of it: nothing hangs, nothing is left behind, and the words name
  * what failed.
  */
+#include "exec/copies.h"
 #include "exec/cuda/cuda.h"
 #include "tests/cuda/devices.h"
 #include "tests/cudasim/cudasim.h"
@@ -86,6 +87,32 @@ static void any_call_may_fail_with_graphs(void **state)
 {
     (void)state;
     must_not_hang_or_leak(&with_graphs);
+}
+
+static void copies_may_fail_at_any_call(void **state)
+{
+    (void)state;
+    struct exec_backend_config config = {.devices = 1};
+    struct exec_copies copies;
+    int failures = 0;
+    bool failed = true;
+    devices_set(2);
+    for (int64_t n = 1; failed; n += 1 + n / 5) {
+        struct sp_error err = {0};
+        devices_reach(failures % 2 == 0);
+        cudasim_fail("*", n, 1);
+        sp_status status = exec_copies_measure(&exec_cuda_backend, &config, &copies, &err);
+        failed = cudasim_failed() != 0;
+        cudasim_clear_failures();
+        failures += failed;
+        assert_int_equal(status == SP_OK || strstr(err.text, "cuda: ") != NULL, 1);
+        assert_true(failed || status == SP_OK);
+        sp_error_fini(&err);
+        assert_int_equal(devices_leaks(), 0);
+    }
+    devices_reach(true);
+    print_message("%d calls failed\n", failures);
+    assert_true(failures > 20);
 }
 
 /* A capture that fails, at its begin, in the middle or at its end, costs the graph and nothing else. LeNet-5 in one
@@ -210,6 +237,7 @@ int main(void)
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(any_call_may_fail_with_graphs),
         cmocka_unit_test(what_cannot_be_captured_is_launched),
+        cmocka_unit_test(copies_may_fail_at_any_call),
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
         cmocka_unit_test(without_devices_it_says_what_is_missing),

@@ -13,7 +13,8 @@
  * workspace is overwritten as a whole, new memory holds NaN.
  *
  * From the environment, before the first call: CUDASIM_DEVICES=n (2), CUDASIM_MEMORY=bytes a device (4 GiB),
- * CUDASIM_DELAYS=seed:microseconds (none), CUDASIM_PEER=0 (no peer access; default 1).
+ * CUDASIM_DELAYS=seed:microseconds (none), CUDASIM_PEER=0 (no peer access; default 1),
+ * CUDASIM_COPIES=microseconds:bytes_per_microsecond (as fast as they are).
  */
 #ifndef CUDASIM_H
 #define CUDASIM_H
@@ -36,6 +37,10 @@ void cudasim_set_peer(int possible);
 
 /* Each operation of a stream starts late by a random time below `microseconds`; 0: at once. */
 void cudasim_set_delays(uint64_t seed, int microseconds);
+
+/* A copy between devices, or between one and the host, takes so long and one microsecond more for so many bytes, or
+ * longer; 0, 0: as long as it takes. */
+void cudasim_set_copies(int microseconds, int bytes_per_microsecond);
 
 /* How long an operation of NCCL waits for its other rank before that is a fault: 60 s. */
 void cudasim_set_patience(int seconds);

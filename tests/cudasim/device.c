@@ -47,6 +47,10 @@ static void from_environment(void)
         peer_possible = atoi(peer) != 0;
     unsigned long long seed;
     int microseconds;
+    int bytes_per_microsecond;
+    const char *copies = getenv("CUDASIM_COPIES");
+    if (copies != NULL && sscanf(copies, "%d:%d", &microseconds, &bytes_per_microsecond) == 2)
+        cudasim_set_copies(microseconds, bytes_per_microsecond);
     if (delays != NULL && sscanf(delays, "%llu:%d", &seed, &microseconds) == 2)
         cudasim_set_delays(seed, microseconds);
 }

@@ -246,6 +246,8 @@ void cudasim_end_capture(const struct CUgraph_st *graph); /* its streams work ag
 int64_t cudasim_graph_leaks(void);
 void cudasim_kernels_end(void); /* at the end of a stream's thread */
 
+int64_t cudasim_copy_ns(size_t bytes); /* the least that a copy over a bus takes */
+
 /* ---- random numbers, for all that varies on purpose ---- */
 uint64_t cudasim_mix(uint64_t x);
 uint64_t cudasim_seed(void);
