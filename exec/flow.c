@@ -8,6 +8,9 @@
 /* A wait shorter than this is what recording it costs. */
 static const double least_wait_s = 5e-6;
 
+/* A float of so many milliseconds still tells a quarter of a microsecond. */
+static const double longest_count_s = 4;
+
 /* Readings of a device's clock before a run. */
 static const int first_readings = 8;
 
@@ -204,6 +207,20 @@ static sp_status tell_layers(struct exec_run *run, int device, const struct exec
     return SP_OK;
 }
 
+/* The end of an entry that was told becomes the anchor after a while, if no transfer counts from the one before. Who
+ * waits for the entry from now on waits for what is over. */
+static void move_anchor(struct exec_run *run, int device, struct exec_flow_entry *entry)
+{
+    struct exec_flow_lane *lane = &run->flow->lanes[device];
+    void *spare = lane->next_anchor;
+    if (lane->since_s - lane->anchor_s < longest_count_s || exec_flow_transfers_use(run, device, spare))
+        return;
+    lane->next_anchor = lane->anchor;
+    lane->anchor = entry->end;
+    lane->anchor_s = lane->since_s;
+    entry->end = spare;
+}
+
 /* The oldest entry is done: its span, and its score where it has one. */
 static sp_status tell_oldest(struct exec_run *run, int device, struct sp_error *err)
 {
@@ -221,6 +238,7 @@ static sp_status tell_oldest(struct exec_run *run, int device, struct sp_error *
     lane->since = entry->end;
     lane->since_s += end_s;
     lane->told++;
+    move_anchor(run, device, entry);
     return SP_OK;
 }
 

@@ -16,7 +16,8 @@
  *
  * Timing: each instruction lies between two events. They are read when they have come, mostly much later, and become
  * spans on the run's clock: seconds after an anchor that was recorded while the device stood still. It is set again
- * whenever a device is drained, for clocks drift.
+ * whenever a device is drained, for clocks drift; and every few seconds the end of what was read last becomes the
+ * anchor, for what lies between two events is told in floats, and a long time leaves no room for microseconds.
  *
  * Everything does nothing, or gives NULL, where run->flow is NULL.
  */
@@ -71,6 +72,8 @@ struct exec_flow_part {
 /* A message's copies on their way, timed: out of the sender, and where host memory lies between, into the receiver. */
 struct exec_flow_transfer {
     void *begun, *left, *entered, *arrived; /* events; the last two NULL where the devices reach each other */
+    void *anchor;                           /* the lane's when it was sent, at anchor_s */
+    double anchor_s;
     struct sp_instr instr;
 };
 enum { EXEC_FLOW_TRANSFERS = 16 }; /* of a channel that are timed at once */
@@ -186,8 +189,10 @@ sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_erro
 sp_status exec_flow_transfers_create(struct exec_run *run, int channel, struct sp_error *err);
 void exec_flow_transfers_destroy(struct exec_run *run, struct exec_flow_link *link);
 sp_status exec_flow_transfers_tell(struct exec_run *run, int channel, struct sp_error *err);
-struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link,
+struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link, const struct exec_flow_lane *lane,
                                                    const struct sp_instr *instr); /* NULL: none is free */
+/* Whether a transfer that was not told yet counts from an event. */
+bool exec_flow_transfers_use(const struct exec_run *run, int device, const void *anchor);
 sp_status exec_flow_feeds_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_feeds_destroy(struct exec_run *run);
 sp_status exec_flow_taken(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);

@@ -207,7 +207,7 @@ static sp_status send_copies(struct exec_run *run, int device, const struct sp_i
                               NULL};
     link->part_count = 0;
     SP_TRY(exec_flow_transfers_tell(run, instr->channel, err));
-    sending.transfer = exec_flow_transfer_next(link, instr);
+    sending.transfer = exec_flow_transfer_next(link, lane, instr);
     if (lane->given > 0)
         SP_TRY(async->wait(link->out, lane->entries[(lane->given - 1) % EXEC_FLOW_WINDOW].end, err));
     SP_TRY(mark(&sending, link->out, sending.transfer != NULL ? sending.transfer->begun : NULL, err));

@@ -41,13 +41,12 @@ static sp_status tell(struct exec_run *run, int channel, const struct exec_flow_
 {
     const struct exec_async *async = run->flow->async;
     const struct sp_channel *c = &run->plan->channels[channel];
-    const struct exec_flow_lane *lane = &run->flow->lanes[c->from_device];
     double start_s, out_s, in_s = 0;
-    SP_TRY(async->elapsed_s(lane->anchor, it->begun, &start_s, err));
+    SP_TRY(async->elapsed_s(it->anchor, it->begun, &start_s, err));
     SP_TRY(async->elapsed_s(it->begun, it->left, &out_s, err));
     if (it->arrived != NULL)
         SP_TRY(async->elapsed_s(it->entered, it->arrived, &in_s, err));
-    start_s += lane->anchor_s;
+    start_s += it->anchor_s;
     sp_trace_add(run->trace, run->flow->links[channel].trace_lane,
                  &(struct sp_span){.start_s = start_s,
                                    .end_s = start_s + out_s + in_s,
@@ -75,11 +74,25 @@ sp_status exec_flow_transfers_tell(struct exec_run *run, int channel, struct sp_
     return SP_OK;
 }
 
-struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link, const struct sp_instr *instr)
+bool exec_flow_transfers_use(const struct exec_run *run, int device, const void *anchor)
+{
+    for (int c = 0; c < run->plan->channel_count; c++) {
+        const struct exec_flow_link *link = &run->flow->links[c];
+        for (int64_t t = link->told; run->plan->channels[c].from_device == device && t < link->timed; t++)
+            if (link->transfers[t % EXEC_FLOW_TRANSFERS].anchor == anchor)
+                return true;
+    }
+    return false;
+}
+
+struct exec_flow_transfer *exec_flow_transfer_next(struct exec_flow_link *link, const struct exec_flow_lane *lane,
+                                                   const struct sp_instr *instr)
 {
     if (link->transfers == NULL || link->timed - link->told >= EXEC_FLOW_TRANSFERS)
         return NULL;
     struct exec_flow_transfer *it = &link->transfers[link->timed++ % EXEC_FLOW_TRANSFERS];
     it->instr = *instr;
+    it->anchor = lane->anchor;
+    it->anchor_s = lane->anchor_s;
     return it;
 }

@@ -316,6 +316,72 @@ static void spans_do_not_depend_on_when_the_host_wakes(void **state)
     spans_must_be_those_of_the_plan(&late);
 }
 
+/* A clock of the device that goes a thousand times too fast, and the longest time that was asked for. */
+static _Atomic double longest_s;
+
+static sp_status elapsed_fast(void *from, void *to, double *seconds, struct sp_error *err)
+{
+    SP_TRY(exec_cuda_async.elapsed_s(from, to, seconds, err));
+    *seconds *= 1000;
+    for (double seen = longest_s; *seconds > seen && !atomic_compare_exchange_weak(&longest_s, &seen, *seconds);)
+        ;
+    return SP_OK;
+}
+
+/*
+ * Between two events CUDA tells milliseconds in a float, so no time is asked for that goes back far: in a run of a
+ * hundred minibatches that takes minutes by the device's clock, none of half of it (the host may be some
+ * minibatches ahead of the device). And what is told is right: a message leaves when the F that made it has ended, and
+ * before the B that it leads to begins.
+ */
+static void times_are_counted_from_not_long_ago(void **state)
+{
+    (void)state;
+    struct exec_backend fast = exec_cuda_backend;
+    struct exec_async async = exec_cuda_async;
+    async.elapsed_s = elapsed_fast;
+    fast.async = &async;
+    devices_set(2);
+    struct run_setting s = {.network = "lenet5",
+                            .backend = &fast,
+                            .cuts = {2},
+                            .cut_count = 1,
+                            .schedule = "stale",
+                            .minibatches = 100,
+                            .lr = 0.01f};
+    struct run run;
+    run_open(&s, &run);
+    longest_s = 0;
+    run_train(&run);
+    const struct sp_trace *trace = exec_trainer_trace(run.trainer);
+    const struct sp_lane *device = &trace->lanes[0], *copies = &trace->lanes[2];
+    double ended_s[100] = {0}, begun_s[100] = {0},
+           whole_s = copies->spans[copies->count - 1].end_s - copies->spans[0].start_s;
+    for (int64_t n = 0; n < device->count; n++) {
+        const struct sp_span *span = &device->spans[n];
+        if (span->kind == SP_SPAN_FORWARD)
+            ended_s[span->minibatch] = span->end_s;
+        if (span->kind == SP_SPAN_BACKWARD)
+            begun_s[span->minibatch] = span->start_s;
+    }
+    int compared = 0;
+    for (int64_t n = 0; n < copies->count; n++) {
+        int64_t m = copies->spans[n].minibatch;
+        double left_s = copies->spans[n].start_s;
+        if (begun_s[m] == 0) /* spans are kept of the first minibatches only */
+            continue;
+        if (left_s < ended_s[m] - 1e-3 || left_s > begun_s[m] + 1e-3)
+            fail_msg("F %lld ended at %.6f s, its B began at %.6f s; its message left at %.6f s", (long long)m,
+                     ended_s[m], begun_s[m], left_s);
+        compared++;
+    }
+    assert_true(compared > 20);
+    print_message("of %.0f s the longest asked for at once was %.1f s\n", whole_s, longest_s);
+    assert_true(whole_s > 20);
+    assert_true(longest_s < whole_s / 2);
+    run_close(&run);
+}
+
 /* The argument: how many plans to try. */
 int main(int argc, char **argv)
 {
@@ -326,6 +392,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_is_taken_as_planned_and_before_the_first_cycle_ends),
         cmocka_unit_test(spans_are_those_of_the_plan),
         cmocka_unit_test(spans_do_not_depend_on_when_the_host_wakes),
+        cmocka_unit_test(times_are_counted_from_not_long_ago),
     };
     return cmocka_run_group_tests_name("cuda training", tests, NULL, NULL);
 }
