@@ -159,7 +159,8 @@ void profile_messages_finish(struct profiling *p, const struct profile_messages 
     double bytes[CUTS * SIZES], losses_s[CUTS * SIZES];
     profile->handover_s = samples_median(&messages->awake);
     if (exec_backend_find(profile->backend)->async != NULL) { /* queues do not sleep */
-        profile->handover_s = samples_median(messages->asleep.count > 0 ? &messages->asleep : &messages->awake);
+        profile->handover_s =
+            fmax(0, samples_median(messages->asleep.count > 0 ? &messages->asleep : &messages->awake));
         return;
     }
     /* Posting is what wakes; the simulator has taking cost as much. */

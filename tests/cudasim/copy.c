@@ -10,10 +10,10 @@ struct copy {
     const void *from;
     int value;
     size_t bytes;
-    int64_t least_ns; /* that it takes */
 };
 
 static int copy_microseconds, copy_bytes_per_microsecond;
+static int64_t model_host_ns;
 
 void cudasim_set_copies(int microseconds, int bytes_per_microsecond)
 {
@@ -23,27 +23,32 @@ void cudasim_set_copies(int microseconds, int bytes_per_microsecond)
     cudasim_unlock();
 }
 
+bool cudasim_copies_modelled(void)
+{
+    return copy_bytes_per_microsecond > 0;
+}
+
 int64_t cudasim_copy_ns(size_t bytes)
 {
-    cudasim_lock();
-    int64_t ns = copy_microseconds * INT64_C(1000);
-    if (copy_bytes_per_microsecond > 0)
-        ns += (int64_t)bytes * 1000 / copy_bytes_per_microsecond;
-    cudasim_unlock();
-    return ns;
+    if (!cudasim_copies_modelled())
+        return -1;
+    return copy_microseconds * INT64_C(1000) + (int64_t)bytes * 1000 / copy_bytes_per_microsecond;
+}
+
+void cudasim_model_host_after(int64_t ns)
+{
+    model_host_ns = ns > model_host_ns ? ns : model_host_ns;
+}
+
+int64_t cudasim_model_host(void)
+{
+    return model_host_ns;
 }
 
 static void run_copy(void *argument)
 {
     const struct copy *copy = argument;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t end_ns = until.tv_nsec + copy->least_ns;
-    until.tv_sec += end_ns / 1000000000;
-    until.tv_nsec = end_ns % 1000000000;
     memmove(copy->to, copy->from, copy->bytes);
-    if (copy->least_ns > 0)
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
 static void run_fill(void *argument)
@@ -78,7 +83,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     copy->to = place(op, to_device, to, bytes, CUDASIM_WRITE, "destination");
     copy->from = place(op, from_device, from, bytes, CUDASIM_READ, "source");
     copy->bytes = bytes;
-    copy->least_ns = to_device != from_device ? cudasim_copy_ns(bytes) : 0;
+    op->model_ns = to_device != from_device ? cudasim_copy_ns(bytes) : -1;
     return cudasim_end((cudaError_t)cudasim_op_end(op));
 }
 
@@ -93,7 +98,7 @@ cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int f
     copy->to = cudasim_pointer_on(op, to_device, to, bytes, CUDASIM_WRITE, "destination");
     copy->from = cudasim_pointer_on(op, from_device, from, bytes, CUDASIM_READ, "source");
     copy->bytes = bytes;
-    copy->least_ns = to_device != from_device ? cudasim_copy_ns(bytes) : 0;
+    op->model_ns = to_device != from_device ? cudasim_copy_ns(bytes) : -1;
     return cudasim_end((cudaError_t)cudasim_op_end(op));
 }
 

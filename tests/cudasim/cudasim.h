@@ -38,8 +38,8 @@ void cudasim_set_peer(int possible);
 /* Each operation of a stream starts late by a random time below `microseconds`; 0: at once. */
 void cudasim_set_delays(uint64_t seed, int microseconds);
 
-/* A copy between devices, or between one and the host, takes so long and one microsecond more for so many bytes, or
- * longer; 0, 0: as long as it takes. */
+/* A copy between devices, or between one and the host, takes so long and one microsecond more for so many bytes, by
+ * what events tell of it; 0, 0: as long as it takes. */
 void cudasim_set_copies(int microseconds, int bytes_per_microsecond);
 
 /* How long an operation of NCCL waits for its other rank before that is a fault: 60 s. */

@@ -50,6 +50,8 @@ static void run_wait(void *argument)
     while (!record->done)
         cudasim_wait_for_progress();
     cudasim_acquire(record);
+    if (cudasim_running->stream->model_ns < record->model_ns)
+        cudasim_running->stream->model_ns = record->model_ns;
     cudasim_record_release(record);
     cudasim_unlock();
 }
@@ -221,6 +223,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         else {
             cudasim_acquire(event->record);
             cudasim_order_host_after(&event->record->clock);
+            cudasim_model_host_after(event->record->model_ns);
             status = (int)cudasim_device(event->device)->broken;
         }
     }
@@ -240,6 +243,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
             cudasim_wait_for_progress();
         cudasim_acquire(record);
         cudasim_order_host_after(&record->clock);
+        cudasim_model_host_after(record->model_ns);
         cudasim_record_release(record);
         status = (int)cudasim_device(event->device)->broken;
     }
@@ -269,7 +273,10 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
         cudasim_acquire(end->record);
         cudasim_order_host_after(&start->record->clock);
         cudasim_order_host_after(&end->record->clock);
-        *ms = (float)((double)(end->record->at_ns - start->record->at_ns) / 1e6);
+        bool modelled = cudasim_copies_modelled();
+        *ms = (float)((double)(modelled ? end->record->model_ns - start->record->model_ns
+                                        : end->record->at_ns - start->record->at_ns) /
+                      1e6);
     }
     cudasim_unlock();
     return cudasim_end((cudaError_t)status);

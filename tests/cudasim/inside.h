@@ -115,6 +115,8 @@ struct cudasim_op {
     bool always;                   /* runs on a broken device, too */
     bool between_ranks;            /* of NCCL */
     struct cudasim_record *record; /* is done when the operation has ended; NULL: none */
+    int64_t model_ns;              /* what it takes where copies are given a time; -1: what it takes really */
+    int64_t after_ns;              /* by that clock it does not begin before */
     int use_count;
     struct cudasim_use *uses;
     size_t bytes;
@@ -169,7 +171,7 @@ struct cudasim_clock {
 struct cudasim_record {
     int references;
     bool done;
-    int64_t at_ns;
+    int64_t at_ns, model_ns; /* by the real clock, and by the one where copies are given a time */
     struct cudasim_clock clock;
 };
 
@@ -186,6 +188,7 @@ struct CUstream_st {
     struct CUgraph_st *capture;
     int lane; /* of the capture */
     int slot;
+    int64_t model_ns;
     struct cudasim_clock clock;
     struct CUstream_st *next;
 };
@@ -246,7 +249,15 @@ void cudasim_end_capture(const struct CUgraph_st *graph); /* its streams work ag
 int64_t cudasim_graph_leaks(void);
 void cudasim_kernels_end(void); /* at the end of a stream's thread */
 
-int64_t cudasim_copy_ns(size_t bytes); /* the least that a copy over a bus takes */
+/*
+ * Where copies over a bus are given a time (cudasim_set_copies), events tell a clock of their own: each stream counts
+ * what its operations take, begins none before what it comes after, and copies take what they were given. So it does
+ * not matter how busy the machine is.
+ */
+int64_t cudasim_copy_ns(size_t bytes); /* -1: really */
+bool cudasim_copies_modelled(void);
+void cudasim_model_host_after(int64_t ns); /* locked: the host has waited for that */
+int64_t cudasim_model_host(void);          /* locked */
 
 /* ---- random numbers, for all that varies on purpose ---- */
 uint64_t cudasim_mix(uint64_t x);

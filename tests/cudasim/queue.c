@@ -76,6 +76,7 @@ static struct cudasim_op *new_op(size_t bytes)
     op->call = cudasim_current;
     op->bytes = bytes;
     op->argument = op + 1;
+    op->model_ns = -1;
     return op;
 }
 
@@ -157,6 +158,7 @@ int cudasim_append(struct cudasim_op *op, cudaStream_t stream)
     for (int i = 0; i < op->use_count; i++)
         if (op->uses[i].memory != NULL)
             op->uses[i].memory->pending++;
+    op->after_ns = cudasim_model_host();
     cudasim_release(op);
     *stream->last = op;
     stream->last = &op->next;
@@ -221,10 +223,19 @@ static void end_op(struct CUstream_st *stream, struct cudasim_op *op)
         cudasim_device(stream->device)->broken = (cudaError_t)op->fail;
     stream->completed++;
     cudasim_release(stream);
-    if (op->record != NULL)
+    if (op->record != NULL) {
+        op->record->model_ns = stream->model_ns;
         cudasim_record_done(op->record);
+    }
     cudasim_op_free(op);
     pthread_cond_broadcast(&progress);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * (int64_t)1000000000 + now.tv_nsec;
 }
 
 static void *serve(void *argument)
@@ -246,9 +257,13 @@ static void *serve(void *argument)
         cudasim_unlock();
         if (delay > 0)
             sleep_microseconds(delay);
+        int64_t begun_ns = now_ns();
+        if (stream->model_ns < op->after_ns)
+            stream->model_ns = op->after_ns;
         if (!broken || op->always)
             run_op(op);
         cudasim_lock();
+        stream->model_ns += op->model_ns >= 0 ? op->model_ns : now_ns() - begun_ns;
         end_op(stream, op);
     }
     cudasim_kernels_end();
@@ -279,6 +294,7 @@ void cudasim_finish_stream(cudaStream_t stream)
         cudasim_wait_for_progress();
     cudasim_acquire(stream);
     cudasim_order_host_after(&clock);
+    cudasim_model_host_after(stream->model_ns);
 }
 
 /* ---- streams ---- */
@@ -450,6 +466,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
         else {
             cudasim_acquire(stream);
             cudasim_order_host_after(&stream->clock);
+            cudasim_model_host_after(stream->model_ns);
             status = (int)after_waiting(stream->device);
         }
     }
