@@ -348,7 +348,8 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
     exec_gate_init(run);
     if (status != SP_OK) {
         exec_team_fail(run->team, status, err->text);
-        (void)exec_team_failed(run->team, &status, err);
+        if (status != SP_E_INPUT) /* else it is what the other one says, too */
+            (void)exec_team_failed(run->team, &status, err);
         exec_trainer_destroy(&trainer);
     } else {
         exec_team_listen(run->team, &(struct exec_team_listener){take_news, stop_for_others, run});

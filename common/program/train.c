@@ -359,6 +359,7 @@ sp_status program_do_train(const struct program *given, struct sp_error *err)
     struct program program = *given;
     SP_TRY(program_join(&program, err));
     sp_status status = do_train(&program, err);
-    program_leave(&program, status != SP_OK ? err : NULL);
+    /* a run that was asked to stop has told the others, or they were asked, too */
+    program_leave(&program, status != SP_OK && status != SP_E_INTERRUPTED ? err : NULL);
     return status;
 }
