@@ -24,9 +24,9 @@ struct exec_team {
     struct exec_team_listener listener;
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t changed;
-    bool *silent;              /* [rank]: no news come from there any more */
-    bool *parted;              /* [rank]: it has said goodbye */
-    bool leaving, failed, own; /* own: it was this rank that failed */
+    bool *silent;                       /* [rank]: no news come from there any more */
+    bool *parted;                       /* [rank]: it has said goodbye */
+    bool leaving, failing, failed, own; /* failing: and soon `failed`; own: it was this rank that failed */
     double leaving_s, failed_s;
     sp_status status;
     char why[EXEC_NEWS_BYTES];
@@ -97,24 +97,29 @@ static void call_failed(struct exec_team *team)
     pthread_mutex_unlock(&team->listening);
 }
 
-/* False: it was not the first. */
-static bool note_failure(struct exec_team *team, sp_status status, const char *text, bool own)
+/* A failure is told before it is acted on, lest this rank leaves in between. False: it is not the first. */
+static bool claim_failure(struct exec_team *team)
 {
     pthread_mutex_lock(&team->mutex);
-    bool first = !team->failed && !team->leaving;
-    if (first) {
-        team->failed = true;
-        team->own = own;
-        team->failed_s = now_s();
-        team->status = status;
-        snprintf(team->why, sizeof team->why, "%s", text);
-        pthread_cond_broadcast(&team->changed);
-    }
+    bool first = !team->failing && !team->leaving;
+    team->failing = team->failing || first;
     pthread_mutex_unlock(&team->mutex);
-    for (int rank = 0; first && rank < team->config.size; rank++) /* who waits there waits no more */
+    return first;
+}
+
+static void note_failure(struct exec_team *team, sp_status status, const char *text, bool own)
+{
+    pthread_mutex_lock(&team->mutex);
+    team->failed = true;
+    team->own = own;
+    team->failed_s = now_s();
+    team->status = status;
+    snprintf(team->why, sizeof team->why, "%s", text);
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->mutex);
+    for (int rank = 0; rank < team->config.size; rank++) /* who waits there waits no more */
         if (team->to.data[rank] >= 0)
             (void)shutdown(team->to.data[rank], SHUT_RDWR);
-    return first;
 }
 
 static struct exec_news failure_of(const struct exec_team *team, sp_status status, const char *text)
@@ -127,10 +132,11 @@ static struct exec_news failure_of(const struct exec_team *team, sp_status statu
 
 void exec_team_fail(struct exec_team *team, sp_status status, const char *text)
 {
-    if (team == NULL || !note_failure(team, status, text, true))
+    if (team == NULL || !claim_failure(team))
         return;
     struct exec_news news = failure_of(team, status, text);
     tell_all_but(team, -1, &news);
+    note_failure(team, status, text, true);
 }
 
 /* What rank 0 hears of a failure all others hear from it. A failure elsewhere is not one of this rank's devices. */
@@ -138,10 +144,11 @@ static void fail_by(struct exec_team *team, int from, struct exec_news *news)
 {
     sp_status status = (sp_status)news->value;
     news->bytes[sizeof news->bytes - 1] = '\0';
-    if (!note_failure(team, status == SP_E_BACKEND ? SP_E_IO : status, news->bytes, false))
+    if (!claim_failure(team))
         return;
     if (team->config.rank == 0)
         tell_all_but(team, from, news);
+    note_failure(team, status == SP_E_BACKEND ? SP_E_IO : status, news->bytes, false);
     call_failed(team);
 }
 
@@ -344,12 +351,14 @@ void exec_team_leave(struct exec_team **out, const struct sp_error *why)
     exec_team_listen(team, NULL);
     if (why != NULL && why->text != NULL)
         exec_team_fail(team, why->status, why->text);
-    struct exec_news goodbye = {.kind = EXEC_NEWS_GOODBYE};
-    exec_team_tell(team, &goodbye);
     pthread_mutex_lock(&team->mutex);
+    while (team->failing && !team->failed)
+        pthread_cond_wait(&team->changed, &team->mutex);
     team->leaving = true;
     team->leaving_s = now_s();
     pthread_mutex_unlock(&team->mutex);
+    struct exec_news goodbye = {.kind = EXEC_NEWS_GOODBYE};
+    exec_team_tell(team, &goodbye);
     for (int rank = 0; rank < team->config.size; rank++)
         if (team->to.news[rank] >= 0)
             (void)shutdown(team->to.news[rank], SHUT_WR);

@@ -198,7 +198,22 @@ static int call_once(const struct addrinfo *first)
     return -1;
 }
 
-static sp_status call(const struct waiting *waiting, int line, const char *host, int *out, struct sp_error *err)
+static sp_status sent_away(const struct exec_team_config *config, struct sp_error *err)
+{
+    return SP_FAIL(err, SP_E_IO, "rank 0 at %s:%d has sent rank %d of %d away", config->address, config->port,
+                   config->rank, config->size);
+}
+
+static bool has_ended(int fd)
+{
+    char byte;
+    ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* `before`: the connection made before this one, or -1. */
+static sp_status call(const struct waiting *waiting, int line, const char *host, int before, int *out,
+                      struct sp_error *err)
 {
     const struct exec_team_config *config = waiting->config;
     struct hello hello = {.rank = config->rank, .size = config->size, .line = line};
@@ -210,27 +225,25 @@ static sp_status call(const struct waiting *waiting, int line, const char *host,
             return SP_E_IO;
         *out = call_once(at);
         freeaddrinfo(at);
+        if (before >= 0 && has_ended(before))
+            return sent_away(config, err);
         if (*out < 0) {
             SP_TRY(go_on_waiting(waiting, "rank 0", err));
             (void)poll(NULL, 0, TICK_MS);
         }
     }
     set_up(*out);
-    if (!exec_send_all(*out, &hello, sizeof hello))
-        return SP_FAIL(err, SP_E_IO, "rank 0 has gone again");
-    return SP_OK;
+    return exec_send_all(*out, &hello, sizeof hello) ? SP_OK : sent_away(config, err);
 }
 
 /* The hosts come when the last rank has. */
 static sp_status await_hosts(const struct waiting *waiting, struct exec_connections *to, struct sp_error *err)
 {
-    const struct exec_team_config *config = waiting->config;
     struct pollfd at = {.fd = to->data[0], .events = POLLIN};
     while (poll(&at, 1, TICK_MS) <= 0)
         SP_TRY(go_on_waiting(waiting, "the other ranks to come", err));
     if (!exec_receive_all(to->data[0], to->hosts, (size_t)to->size * sizeof *to->hosts))
-        return SP_FAIL(err, SP_E_IO, "rank 0 at %s:%d has sent rank %d of %d away", config->address, config->port,
-                       config->rank, config->size);
+        return sent_away(waiting->config, err);
     return SP_OK;
 }
 
@@ -248,8 +261,8 @@ sp_status exec_connections_open(const struct exec_team_config *config, struct ex
     char *host = to->hosts[config->rank];
     (void)gethostname(host, EXEC_HOST_NAME - 1);
     if (config->rank > 0) {
-        SP_TRY(call(&waiting, NEWS, host, &to->news[0], err));
-        SP_TRY(call(&waiting, DATA, host, &to->data[0], err));
+        SP_TRY(call(&waiting, NEWS, host, -1, &to->news[0], err));
+        SP_TRY(call(&waiting, DATA, host, to->news[0], &to->data[0], err));
         return await_hosts(&waiting, to, err);
     }
     int listener;

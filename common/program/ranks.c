@@ -53,6 +53,8 @@ sp_status program_join(struct program *program, struct sp_error *err)
         return sp_reject(err, environment, "%s says %d processes, but %s does not say which this is", name[1],
                          config.size, name[0]);
     config.port += store != NULL && strcmp(store, "True") == 0; /* torchrun itself listens at the port that it gives */
+    /* A kernel that is loaded when it is first launched may wait for all that runs, and receives wait for others. */
+    (void)setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     return exec_team_join(&config, &program->team, err);
 }
 

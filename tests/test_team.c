@@ -1,0 +1,272 @@
+/*
+ * Processes that train together: what they hand each other, how they come and go, and what the program says where they
+ * cannot be. The ranks of the first tests are threads.
+ */
+#include "common/alloc.h"
+#include "common/file.h"
+#include "exec/team.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { SIZE = 3, BYTES = 200000 }; /* more than fits into the buffers of a connection at once */
+
+static int bound_socket(int *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+    *port = ntohs(at.sin_port);
+    return fd;
+}
+
+static int free_port(void)
+{
+    int port;
+    close(bound_socket(&port));
+    return port;
+}
+
+struct rank {
+    int rank, port;
+    void (*work)(struct rank *self, struct sp_error *err);
+    struct exec_team *team;
+    char said[512];
+};
+
+static void *be_rank(void *argument)
+{
+    struct rank *self = argument;
+    struct sp_error err = {0};
+    struct exec_team_config config = {
+        .rank = self->rank, .size = SIZE, .address = "127.0.0.1", .port = self->port, .patience_s = 20};
+    if (exec_team_join(&config, &self->team, &err) == SP_OK)
+        self->work(self, &err);
+    snprintf(self->said, sizeof self->said, "%s", err.text != NULL ? err.text : "");
+    exec_team_leave(&self->team, &err);
+    sp_error_fini(&err);
+    return NULL;
+}
+
+static void run_ranks(struct rank *ranks, void (*work)(struct rank *self, struct sp_error *err))
+{
+    pthread_t threads[SIZE];
+    int port = free_port();
+    for (int r = 0; r < SIZE; r++) {
+        ranks[r] = (struct rank){.rank = r, .port = port, .work = work};
+        assert_int_equal(pthread_create(&threads[r], NULL, be_rank, &ranks[r]), 0);
+    }
+    for (int r = 0; r < SIZE; r++)
+        assert_int_equal(pthread_join(threads[r], NULL), 0);
+}
+
+static bool is_all(const char *bytes, char value)
+{
+    return bytes[0] == value && memcmp(bytes, bytes + 1, BYTES - 1) == 0;
+}
+
+/* Rank r has r + 1 everywhere; each hands it to each other, and at last rank 0 to all. */
+static void exchange(struct rank *self, struct sp_error *err)
+{
+    char *bytes = malloc(BYTES);
+    sp_status status = SP_OK;
+    for (int from = 0; from < SIZE && status == SP_OK; from++)
+        for (int to = 0; to < SIZE && status == SP_OK; to++) {
+            memset(bytes, self->rank + 1, BYTES);
+            status = exec_team_pass(self->team, from, to, bytes, BYTES, err);
+            if (status == SP_OK && !is_all(bytes, (char)((self->rank == to ? from : self->rank) + 1)))
+                status = SP_FAIL(err, SP_E_IO, "rank %d has other bytes from %d to %d", self->rank, from, to);
+        }
+    if (status == SP_OK && exec_team_share(self->team, bytes, BYTES, err) == SP_OK && !is_all(bytes, 1))
+        (void)SP_FAIL(err, SP_E_IO, "rank %d was not given rank 0's", self->rank);
+    if (!exec_team_same_host(self->team, 0, 2))
+        (void)SP_FAIL(err, SP_E_IO, "all are here");
+    free(bytes);
+}
+
+static void bytes_go_from_each_rank_to_each(void **state)
+{
+    (void)state;
+    struct rank ranks[SIZE];
+    run_ranks(ranks, exchange);
+    for (int r = 0; r < SIZE; r++)
+        assert_string_equal(ranks[r].said, "");
+}
+
+/* Rank 1 says what is wrong, while rank 2 waits for it. */
+static void one_fails(struct rank *self, struct sp_error *err)
+{
+    char byte = 0;
+    if (self->rank == 1)
+        (void)SP_FAIL(err, SP_E_MEMORY, "no memory for that");
+    else
+        (void)exec_team_pass(self->team, 1, 2, &byte, 1, err);
+}
+
+static void one_dies(struct rank *self, struct sp_error *err)
+{
+    if (self->rank == 1)
+        exec_team_cut(self->team);
+    else
+        one_fails(self, err);
+}
+
+static void expect_words(const struct rank *rank, const char *words)
+{
+    if (strstr(rank->said, words) == NULL)
+        fail_msg("rank %d says \"%s\", not \"%s\"", rank->rank, rank->said, words);
+}
+
+static void all_hear_of_a_failure_and_of_a_death(void **state)
+{
+    (void)state;
+    struct rank ranks[SIZE];
+    run_ranks(ranks, one_fails);
+    for (int r = 0; r < SIZE; r += 2)
+        expect_words(&ranks[r], " failed: no memory for that");
+    run_ranks(ranks, one_dies);
+    for (int r = 0; r < SIZE; r += 2) {
+        expect_words(&ranks[r], "rank 1 on ");
+        expect_words(&ranks[r], " was lost: its connection has ended");
+    }
+}
+
+/* Devices in order, as evenly as can be: of 5 devices, 3 processes have 2, 2 and 1 (first of r: 5 r / 3, rounded up).
+ */
+static void own_devices(struct rank *self, struct sp_error *err)
+{
+    static const int owners[] = {0, 0, 1, 1, 2}, firsts[] = {0, 2, 4, 5};
+    for (int d = 0; d < 5; d++)
+        if (exec_team_owner(self->team, d, 5) != owners[d])
+            (void)SP_FAIL(err, SP_E_IO, "device %d is of %d", d, exec_team_owner(self->team, d, 5));
+    for (int r = 0; r <= SIZE; r++)
+        if (exec_team_first_device(self->team, r, 5) != firsts[r])
+            (void)SP_FAIL(err, SP_E_IO, "rank %d begins at %d", r, exec_team_first_device(self->team, r, 5));
+}
+
+static void each_process_owns_devices(void **state)
+{
+    (void)state;
+    struct rank ranks[SIZE];
+    run_ranks(ranks, own_devices);
+    for (int r = 0; r < SIZE; r++)
+        assert_string_equal(ranks[r].said, "");
+    assert_int_equal(exec_team_owner(NULL, 4, 5), 0);
+    assert_int_equal(exec_team_first_device(NULL, 1, 5), 5);
+}
+
+/* ---- the program ---- */
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    static const char yaml[] = "name: a\nnetwork: lenet5\ndata: {set: synthetic, samples: 64, shape: [1, 28, 28]}\n"
+                               "pipeline: {cuts: [1]}\ndevices: {backend: ref, count: 2}\n"
+                               "train: {batch: 2, iterations: 2}\n";
+    struct sp_error err = {0};
+    (void)state;
+    strcpy(folder, "/tmp/test_team.XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    char *path = sp_format("%s/a.yaml", folder);
+    sp_status status = sp_file_write(path, yaml, &err);
+    free(path);
+    return status != SP_OK;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char *command = sp_format("rm -rf %s", folder);
+    int status = system(command);
+    free(command);
+    return status;
+}
+
+/* Starts training in that environment; what it says comes by the stream. */
+static FILE *start_program(const char *environment)
+{
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    assert_true(length > 0);
+    program[length] = '\0';
+    *strrchr(program, '/') = '\0';
+    strcpy(strrchr(program, '/'), "/stalepipe"); /* build/tests/x: build/stalepipe */
+    char *command = sp_format("exec env -u RANK -u WORLD_SIZE -u MASTER_ADDR %s %s train %s/a.yaml -o %s/out 2>&1",
+                              environment, program, folder, folder);
+    FILE *said = popen(command, "r");
+    free(command);
+    assert_non_null(said);
+    return said;
+}
+
+static void expect_said(FILE *stream, int exit_status, const char *words)
+{
+    char said[2048];
+    said[fread(said, 1, sizeof said - 1, stream)] = '\0';
+    int status = pclose(stream);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) != exit_status || strstr(said, words) == NULL)
+        fail_msg("exit %d, and it says \"%s\", not \"%s\"", WEXITSTATUS(status), said, words);
+}
+
+static void a_wrong_environment_is_told(void **state)
+{
+    (void)state;
+    expect_said(start_program("WORLD_SIZE=2"), 2, "environment: WORLD_SIZE says 2 processes, but RANK does not say");
+    expect_said(start_program("WORLD_SIZE=2 RANK=2"), 2, "environment: RANK is a whole number from 0 to 1, not \"2\"");
+    expect_said(start_program("OMPI_COMM_WORLD_SIZE=x"), 2, "environment: OMPI_COMM_WORLD_SIZE is a whole number");
+    expect_said(start_program("WORLD_SIZE=2 RANK=0 MASTER_PORT=99999"), 2,
+                "environment: MASTER_PORT is a whole number");
+    int port, fd = bound_socket(&port);
+    char *taken = sp_format("WORLD_SIZE=2 RANK=0 MASTER_PORT=%d", port);
+    expect_said(start_program(taken), 1, "rank 0 cannot listen at 127.0.0.1:");
+    free(taken);
+    close(fd);
+}
+
+static void processes_need_cuda_and_agree_on_how_many_they_are(void **state)
+{
+    (void)state;
+    int port = free_port();
+    char *first = sp_format("WORLD_SIZE=2 RANK=0 MASTER_PORT=%d", port),
+         *second = sp_format("WORLD_SIZE=2 RANK=1 MASTER_PORT=%d", port),
+         *other = sp_format("WORLD_SIZE=3 RANK=1 MASTER_PORT=%d", port);
+    FILE *a = start_program(first), *b = start_program(second);
+    expect_said(a, 2, "a.yaml:5:20: devices.backend: ref trains in one process; the environment says 2");
+    expect_said(b, 2, "a.yaml:5:20: devices.backend: ref trains in one process; the environment says 2");
+    a = start_program(first);
+    b = start_program(other);
+    expect_said(a, 2, "a rank 1 of 3 has come from ");
+    expect_said(b, 1, " has sent rank 1 of 3 away");
+    free(first);
+    free(second);
+    free(other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_go_from_each_rank_to_each),
+        cmocka_unit_test(all_hear_of_a_failure_and_of_a_death),
+        cmocka_unit_test(each_process_owns_devices),
+        cmocka_unit_test(a_wrong_environment_is_told),
+        cmocka_unit_test(processes_need_cuda_and_agree_on_how_many_they_are),
+    };
+    return cmocka_run_group_tests_name("team", tests, make_folder, remove_folder);
+}
