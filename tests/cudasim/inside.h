@@ -224,6 +224,7 @@ void cudasim_progress(void);                                     /* locked: some
 void cudasim_finish_stream(cudaStream_t stream);                 /* locked: until all enqueued now has ended */
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);
+void cudasim_touch_received(const struct cudasim_op *op); /* of NCCL: what it received is written now */
 
 /* ---- whether operations are ordered; all locked ---- */
 

@@ -292,6 +292,8 @@ static void exchange_all(struct exchange *exchange)
         else if (piece->kind != SEND)
             finish_collective(comm, piece);
     }
+    if (!comm->aborted)
+        cudasim_touch_received(cudasim_running);
     struct timespec end = end_of_patience();
     for (int i = 0; i < exchange->count; i++) {
         struct message *posted = exchange->pieces[i].posted;

@@ -173,7 +173,7 @@ static void touch(const struct cudasim_op *op)
 {
     for (int i = 0; i < op->use_count; i++) {
         const struct cudasim_use *use = &op->uses[i];
-        if (use->bytes == 0)
+        if (use->bytes == 0 || (op->between_ranks && (use->access & CUDASIM_WRITE) != 0))
             continue;
         if ((use->access & CUDASIM_WRITE) != 0)
             __tsan_write_range_pc(use->address, use->bytes, op->inside);
@@ -182,7 +182,15 @@ static void touch(const struct cudasim_op *op)
     }
 }
 
-/* What ThreadSanitizer sees is the call as if it had done its work at once. */
+void cudasim_touch_received(const struct cudasim_op *op)
+{
+    for (int i = 0; i < op->use_count; i++)
+        if ((op->uses[i].access & CUDASIM_WRITE) != 0)
+            __tsan_write_range_pc(op->uses[i].address, op->uses[i].bytes, op->inside);
+}
+
+/* What ThreadSanitizer sees is the call as if it had done its work at once; but for what NCCL receives, which is
+ * written when it has come. */
 static void run_op(struct cudasim_op *op)
 {
     cudasim_running = op;
