@@ -460,6 +460,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
     int code = CUDASIM_ENTER(CUDASIM_NCCL);
     cudasim_lock();
     memset(id, 0, sizeof *id);
+    cudasim_aborted = false;
     snprintf(id->internal, sizeof id->internal, "cudasim %lu", (unsigned long)++ids_made);
     cudasim_unlock();
     return (ncclResult_t)code;
@@ -587,7 +588,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     int code = CUDASIM_ENTER(CUDASIM_RELEASING);
     cudasim_lock();
-    comm->aborted = true;
+    comm->aborted = cudasim_aborted = true;
     cudasim_progress();
     while (comm->pending > 0)
         cudasim_wait_for_progress();

@@ -169,9 +169,11 @@ int cudasim_append(struct cudasim_op *op, cudaStream_t stream)
 
 /* ---- the thread of a stream ---- */
 
+atomic_bool cudasim_aborted;
+
 static void touch(const struct cudasim_op *op)
 {
-    for (int i = 0; i < op->use_count; i++) {
+    for (int i = 0; i < op->use_count && !cudasim_aborted; i++) {
         const struct cudasim_use *use = &op->uses[i];
         if (use->bytes == 0 || (op->between_ranks && (use->access & CUDASIM_WRITE) != 0))
             continue;
@@ -184,7 +186,7 @@ static void touch(const struct cudasim_op *op)
 
 void cudasim_touch_received(const struct cudasim_op *op)
 {
-    for (int i = 0; i < op->use_count; i++)
+    for (int i = 0; i < op->use_count && !cudasim_aborted; i++)
         if ((op->uses[i].access & CUDASIM_WRITE) != 0)
             __tsan_write_range_pc(op->uses[i].address, op->uses[i].bytes, op->inside);
 }
