@@ -210,6 +210,11 @@ extern const struct exec_backend exec_cpu_backend;
 /* Where it cannot be had, one whose create says why. */
 const struct exec_backend *exec_cuda_find(void);
 
+/* What the program and a backend in a library of its own tell each other: another number, another build. */
+#define EXEC_BACKEND_LAYOUT                                                                                            \
+    (((sizeof(struct exec_backend) * 1024 + sizeof(struct exec_async)) * 1024 + sizeof(struct exec_io)) * 1024 +       \
+     sizeof(struct exec_backend_config))
+
 /* Those that work everywhere, NULL-terminated; and any by name (NULL: none of that name). */
 extern const struct exec_backend *const exec_backends[];
 const struct exec_backend *exec_backend_find(const char *name);

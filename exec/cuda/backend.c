@@ -213,6 +213,8 @@ static sp_status export_tensor(void *self, int tensor, const void *stored, float
     return exec_cuda_copy(model->context, plain, stored, tensor_bytes(model, tensor, model->batch), err);
 }
 
+const size_t exec_cuda_layout = EXEC_BACKEND_LAYOUT;
+
 const struct exec_backend exec_cuda_backend = {
     .name = "cuda",
     .help = "NVIDIA GPUs, through cuDNN and cuBLAS",

@@ -99,6 +99,7 @@ sp_status exec_cuda_failed(struct sp_error *err, enum exec_cuda_library library,
 
 /* The table, in a library of its own (exec/cuda/find.c). */
 extern const struct exec_backend exec_cuda_backend;
+extern const size_t exec_cuda_layout; /* EXEC_BACKEND_LAYOUT when it was compiled */
 
 /* The context (exec/cuda/context.c). */
 sp_status exec_cuda_create(const struct exec_backend_config *config, void **context, struct sp_error *err);

@@ -55,7 +55,12 @@ const struct exec_backend *exec_cuda_find(void)
         return &missing;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const struct exec_backend *found = library != NULL ? dlsym(library, "exec_cuda_backend") : NULL;
+    const size_t *layout = found != NULL ? dlsym(library, "exec_cuda_layout") : NULL;
     if (found == NULL)
         snprintf(why, sizeof why, "%s", dlerror());
+    else if (layout == NULL || *layout != EXEC_BACKEND_LAYOUT) {
+        snprintf(why, sizeof why, "%s is of another build than this program; make builds both", path);
+        found = NULL;
+    }
     return found != NULL ? found : &missing;
 }
