@@ -111,8 +111,9 @@ static sp_status add_family(struct search *search, const struct sp_schedule *sch
     family->M = M;
     family->split = split;
     SP_TRY(find_boundaries(search, M, &family->boundaries));
-    int most = split ? (e->devices.count + 1) / 2 : e->devices.count, states = family->boundaries->state_count;
-    most = most > states - 1 ? states - 1 : most;
+    int most = split ? (e->devices.count + 1) / 2 : e->devices.count,
+        layers = search->trial.network->weight_layer_count;
+    most = most > layers ? layers : most;
     family->problem = sim_boundaries_problem(family->boundaries, schedule, M, split);
     family->rest = sim_rest_create(&family->problem, most);
     for (int s = 1; s <= most; s++)
@@ -422,9 +423,10 @@ static sp_status find_least(struct search *search, struct least *least)
     size_t most = (size_t)search->trial.experiment->devices.count;
     int *states = sp_calloc(most, sizeof *states), *lean = sp_calloc(most, sizeof *lean);
     *least = (struct least){INFINITY, INFINITY, INFINITY};
-    for (int l = 0; l < search->list_count && status == SP_OK; l++) {
+    for (int l = 0; l < search->list_count; l++) {
         struct list *list = &search->lists[l];
-        status = open_list(search, list);
+        if ((status = open_list(search, list)) != SP_OK)
+            break;
         for (int k = 0; k + 1 < list->stages; k++)
             states[k] = k + 1; /* the smallest beginnings are stale */
         least->staleness = fmin(least->staleness, (double)list->staleness);

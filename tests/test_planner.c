@@ -158,8 +158,8 @@ static void place_fini(struct place *place)
 }
 
 /* Reads "name: p" with the --set words, searches, and gives the search; the caller frees. */
-static sp_status search(const char *const *sets, int count, struct sim_search *out, struct sp_network **network,
-                        struct sp_error *err)
+static sp_status search_by(const struct sim_memory_model *memory, const char *const *sets, int count,
+                           struct sim_search *out, struct sp_network **network, struct sp_error *err)
 {
     char path[] = "/tmp/stalepipe-experiment-XXXXXX";
     int file = mkstemp(path);
@@ -172,10 +172,16 @@ static sp_status search(const char *const *sets, int count, struct sim_search *o
     if (status == SP_OK)
         status = sp_experiment_network(experiment, network, err);
     if (status == SP_OK)
-        status = sim_plan_search(experiment, *network, &plain, out, err);
+        status = sim_plan_search(experiment, *network, memory, out, err);
     sp_experiment_destroy(&experiment);
     unlink(path);
     return status;
+}
+
+static sp_status search(const char *const *sets, int count, struct sim_search *out, struct sp_network **network,
+                        struct sp_error *err)
+{
+    return search_by(&plain, sets, count, out, network, err);
 }
 
 static double least_bottleneck(const struct sim_search *found)
@@ -477,6 +483,32 @@ static void limits_hold(void **state)
     }
 }
 
+/* A diamond of 5 nodes has 10 boundaries, and 64 devices are more than either. */
+static void limits_of_a_small_graph_on_many_devices(void **state)
+{
+    (void)state;
+    struct place place;
+    struct sim_search found = {0};
+    struct sp_network *network;
+    struct sp_error err = {0};
+    place_init(&place, ".csv");
+    assert_int_equal(sp_file_write(place.network,
+                                   "name,forward_ms,backward_ms,activation_bytes,parameter_bytes,inputs\n"
+                                   "a,1,2,1000,1000,\nb,2,2,1000,1000,a\nc,1,3,1000,1000,a\nd,3,2,1000,1000,a\n"
+                                   "e,1,1,1000,1000,b c d\n",
+                                   &err),
+                     SP_OK);
+    char *network_set = sp_format("network={profile: %s}", place.network);
+    const char *sets[] = {network_set, "devices.count=64", "plan.memory=1"};
+    assert_int_equal(search(sets, 3, &found, &network, &err), SP_E_INPUT);
+    assert_non_null(strstr(err.text, "the least of any: "));
+    sp_error_fini(&err);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+    free(network_set);
+    place_fini(&place);
+}
+
 /* Least staleness at 95 % of the best throughput: what is chosen is fast enough, and no listed plan that is, is
  * fresher. */
 static void least_staleness_keeps_its_throughput(void **state)
@@ -752,6 +784,7 @@ int main(void)
         cmocka_unit_test(plans_within_memory_equal_brute_force),
         cmocka_unit_test(a_source_reads_its_files_once),
         cmocka_unit_test(limits_hold),
+        cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
     };
     return cmocka_run_group_tests_name("planner", tests, NULL, NULL);
