@@ -351,6 +351,20 @@ static sp_status weigh(const struct search *search, const struct list *list, con
     return sim_trial_weigh(&search->trial, c);
 }
 
+/* Simulates the candidate, which becomes the search's. */
+static sp_status keep(struct search *search, struct list *list, struct sim_candidate *c)
+{
+    sp_status status = sim_trial_simulate(&search->trial, c);
+    search->out->simulated++;
+    list->simulated++;
+    list->best_s = fmin(list->best_s, c->minibatch_s);
+    search->best_s = fmin(search->best_s, c->minibatch_s);
+    search->best_time_s = fmin(search->best_time_s, c->time_s);
+    *(struct sim_candidate *)sp_grow((void **)&search->out->candidates, search->out->count++, sizeof *c) = *c;
+    *c = (struct sim_candidate){0};
+    return status;
+}
+
 /* Opens the list, or looks at its next partition, and keeps it if it is within the limits. */
 static sp_status look(struct search *search, struct list *list)
 {
@@ -368,16 +382,8 @@ static sp_status look(struct search *search, struct list *list)
         search->out->cuttings++;
         status = weigh(search, list, states, &c);
         c.estimate_s = bound;
-        if (status == SP_OK && within_limits(search->trial.experiment, &c)) {
-            status = sim_trial_simulate(&search->trial, &c);
-            search->out->simulated++;
-            list->simulated++;
-            list->best_s = fmin(list->best_s, c.minibatch_s);
-            search->best_s = fmin(search->best_s, c.minibatch_s);
-            search->best_time_s = fmin(search->best_time_s, c.time_s);
-            *(struct sim_candidate *)sp_grow((void **)&search->out->candidates, search->out->count++, sizeof c) = c;
-            c = (struct sim_candidate){0};
-        }
+        if (status == SP_OK && within_limits(search->trial.experiment, &c))
+            status = keep(search, list, &c);
     }
     candidate_fini(&c);
     free(states);
@@ -414,15 +420,15 @@ struct least {
     double peak_bytes, staleness, stale_percent;
 };
 
-static sp_status find_least(struct search *search, struct least *least)
+/* `c` becomes the leanest, of *leanest, NULL if there is none. The caller frees it. */
+static sp_status find_least(struct search *search, struct least *least, struct sim_candidate *c, struct list **leanest)
 {
-    const struct list *leanest = NULL;
-    struct sim_candidate c = {0};
     double bytes, least_bytes = INFINITY;
     sp_status status = SP_OK;
     size_t most = (size_t)search->trial.experiment->devices.count;
     int *states = sp_calloc(most, sizeof *states), *lean = sp_calloc(most, sizeof *lean);
     *least = (struct least){INFINITY, INFINITY, INFINITY};
+    *leanest = NULL;
     for (int l = 0; l < search->list_count; l++) {
         struct list *list = &search->lists[l];
         if ((status = open_list(search, list)) != SP_OK)
@@ -432,16 +438,15 @@ static sp_status find_least(struct search *search, struct least *least)
         least->staleness = fmin(least->staleness, (double)list->staleness);
         least->stale_percent = fmin(least->stale_percent, 100 * stale_fraction(list, states));
         if (find_leanest(list, states, &bytes) && bytes < least_bytes) {
-            leanest = list;
+            *leanest = list;
             least_bytes = bytes;
             memcpy(lean, states, (size_t)(list->stages - 1) * sizeof *lean);
         }
     }
-    if (status == SP_OK && leanest != NULL) {
-        status = weigh(search, leanest, lean, &c);
-        least->peak_bytes = (double)c.peak_bytes;
+    if (status == SP_OK && *leanest != NULL) {
+        status = weigh(search, *leanest, lean, c);
+        least->peak_bytes = (double)c->peak_bytes;
     }
-    candidate_fini(&c);
     free(states);
     free(lean);
     return status;
@@ -473,22 +478,37 @@ static int most_looks(const struct search *search)
     return search->trial.experiment->plan.memory > 0 && !search->trial.memory->plain ? MEASURED : LOOKED_AT;
 }
 
-static sp_status reject_limits(struct search *search)
+static sp_status reject_limits(struct search *search, const struct least *least)
 {
     const struct sp_experiment *e = search->trial.experiment;
-    struct least least;
     struct sim_candidate c = {0};
     bool all = search->out->cuttings < most_looks(search);
-    sp_status status = find_least(search, &least);
+    sp_status status = weigh_fastest(search, &c);
     if (status == SP_OK)
-        status = weigh_fastest(search, &c);
-    if (status == SP_OK)
-        status = sp_reject(search->trial.err, sp_experiment_mark(e, "plan.objective"),
-                           "plan: no plan %sis within the limits; the fastest needs %.4g bytes on a device "
-                           "(plan.memory; the least of any: %.4g), is %lld updates stale (plan.staleness; %.0f) in "
-                           "%.4g %% of its weights (plan.stale_weights; %.4g)",
-                           all ? "" : "that was looked at ", (double)c.peak_bytes, least.peak_bytes,
-                           (long long)c.staleness, least.staleness, 100 * c.stale_weight_fraction, least.stale_percent);
+        status =
+            sp_reject(search->trial.err, sp_experiment_mark(e, "plan.objective"),
+                      "plan: no plan %sis within the limits; the fastest needs %.0f bytes on a device "
+                      "(plan.memory; the least of any: %.0f), is %lld updates stale (plan.staleness; %.0f) in "
+                      "%.4g %% of its weights (plan.stale_weights; %.4g)",
+                      all ? "" : "that was looked at ", (double)c.peak_bytes, least->peak_bytes, (long long)c.staleness,
+                      least->staleness, 100 * c.stale_weight_fraction, least->stale_percent);
+    candidate_fini(&c);
+    return status;
+}
+
+/* Of the plans that were looked at, none is within the limits: the leanest may be. */
+static sp_status try_leanest(struct search *search)
+{
+    struct least least;
+    struct list *leanest;
+    struct sim_candidate c = {0};
+    sp_status status = find_least(search, &least, &c, &leanest);
+    if (status == SP_OK && leanest != NULL && within_limits(search->trial.experiment, &c)) {
+        search->out->cuttings++;
+        status = keep(search, leanest, &c);
+    } else if (status == SP_OK) {
+        status = reject_limits(search, &least);
+    }
     candidate_fini(&c);
     return status;
 }
@@ -544,7 +564,7 @@ static sp_status look_at_all(struct search *search)
     while (out->simulated < SIMULATED && out->cuttings < most_looks(search) && (list = choose(search)) != NULL)
         SP_TRY(look(search, list));
     if (out->count == 0)
-        return reject_limits(search);
+        SP_TRY(try_leanest(search));
     conclude(search);
     sort_by_rank(e, out->candidates, out->count);
     for (; out->count > e->plan.candidates; out->count--)

@@ -509,6 +509,48 @@ static void limits_of_a_small_graph_on_many_devices(void **state)
     place_fini(&place);
 }
 
+/* A backend that wants 50 MB to work in. */
+static size_t much_scratch(const void *self, int layer, enum sp_pass pass, int batch)
+{
+    (void)self, (void)layer, (void)pass, (void)batch;
+    return 50000000;
+}
+
+static sp_status large_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                              struct sp_memory_plan **out, struct sp_error *err)
+{
+    (void)experiment;
+    struct sp_footprint large = sp_footprint_plain(plan->network);
+    large.scratch = much_scratch;
+    return sp_memory_plan_create(plan, &large, out, err);
+}
+
+/* What is said to be the least is found where it is the limit, though the fastest that fit without the 50 MB do not. */
+static void the_leanest_is_found(void **state)
+{
+    (void)state;
+    const struct sim_memory_model large = {large_memory, false};
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "plan.memory=1"};
+    struct sim_search found = {0};
+    struct sp_network *network;
+    struct sp_error err = {0};
+    assert_int_equal(search_by(&large, sets, 4, &found, &network, &err), SP_E_INPUT);
+    const char *text = strstr(err.text, "the least of any: ");
+    assert_non_null(text);
+    double least = strtod(text + strlen("the least of any: "), NULL);
+    char *enough = sp_format("plan.memory=%.0f", least);
+    sets[3] = enough;
+    sp_error_fini(&err);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+    assert_int_equal(search_by(&large, sets, 4, &found, &network, &err), SP_OK);
+    assert_true((double)found.candidates[0].peak_bytes <= least);
+    assert_true(found.unproven);
+    free(enough);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+}
+
 /* Least staleness at 95 % of the best throughput: what is chosen is fast enough, and no listed plan that is, is
  * fresher. */
 static void least_staleness_keeps_its_throughput(void **state)
@@ -785,6 +827,7 @@ int main(void)
         cmocka_unit_test(a_source_reads_its_files_once),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
+        cmocka_unit_test(the_leanest_is_found),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
     };
     return cmocka_run_group_tests_name("planner", tests, NULL, NULL);
