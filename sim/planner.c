@@ -18,7 +18,8 @@
 #include <string.h>
 
 enum {
-    SIMULATED = 256,  /* plans, at most */
+    SIMULATED = 256,  /* plans, at most, unless more are to be shown */
+    BY_BOUND = 128,   /* of them, before numbers of stages take turns: bounds do not tell which is best */
     LOOKED_AT = 1024, /* and those that limits forbade */
     MEASURED = 32     /* the same where a backend is asked how much memory a plan takes, which compiles it */
 };
@@ -61,6 +62,7 @@ struct search {
     struct list *lists;
     int list_count;
     double best_s, best_time_s; /* of a minibatch, and of the training */
+    int64_t *turns;             /* [stages]: plans simulated */
 };
 
 static bool is_fast(const struct sp_experiment *e)
@@ -255,6 +257,7 @@ static void search_close(struct search *search)
         free(search->boundaries[b]);
     }
     free(search->boundaries);
+    free(search->turns);
     free(search->lists);
     free(search->families);
     sim_source_close(&search->source);
@@ -297,12 +300,25 @@ static bool is_promising(const struct search *search, const struct list *list)
     return !is_fast(search->trial.experiment) || bound < list->best_s * (1 - 1e-9);
 }
 
+/* Where bounds are far below what simulation finds (devices slow each other), more stages would always come first. */
+static bool by_turns(const struct search *search)
+{
+    return is_fast(search->trial.experiment) && search->out->simulated >= BY_BOUND;
+}
+
 /* Where speed is all, the least bound comes first; else every list gets its turn. Then fewer devices. */
 static bool is_before(const struct search *search, const struct list *a, const struct list *b)
 {
     if (!is_fast(search->trial.experiment) && search->best_s < INFINITY && a->simulated != b->simulated)
         return a->simulated < b->simulated;
     return bound_of(a) < bound_of(b) || (bound_of(a) == bound_of(b) && device_count(a) < device_count(b));
+}
+
+/* The same among those that may be the best. */
+static bool is_next(const struct search *search, const struct list *a, const struct list *b)
+{
+    int64_t turns_a = search->turns[a->stages], turns_b = search->turns[b->stages];
+    return by_turns(search) && turns_a != turns_b ? turns_a < turns_b : is_before(search, a, b);
 }
 
 /* The list to look at next; NULL: nothing left is worth it. Plans that cannot be the best fill the table. */
@@ -315,7 +331,7 @@ static struct list *choose(struct search *search)
             continue;
         if (any == NULL || is_before(search, list, any))
             any = list;
-        if (is_promising(search, list) && (promising == NULL || is_before(search, list, promising)))
+        if (is_promising(search, list) && (promising == NULL || is_next(search, list, promising)))
             promising = list;
     }
     bool wanted = search->out->count < search->trial.experiment->plan.candidates;
@@ -356,6 +372,7 @@ static sp_status keep(struct search *search, struct list *list, struct sim_candi
 {
     sp_status status = sim_trial_simulate(&search->trial, c);
     search->out->simulated++;
+    search->turns[list->stages]++;
     list->simulated++;
     list->best_s = fmin(list->best_s, c->minibatch_s);
     search->best_s = fmin(search->best_s, c->minibatch_s);
@@ -561,7 +578,8 @@ static sp_status look_at_all(struct search *search)
     struct sim_search *out = search->out;
     struct list *list;
     out->bound_s = INFINITY;
-    while (out->simulated < SIMULATED && out->cuttings < most_looks(search) && (list = choose(search)) != NULL)
+    int64_t most = e->plan.candidates > SIMULATED ? e->plan.candidates : SIMULATED;
+    while (out->simulated < most && out->cuttings < most_looks(search) && (list = choose(search)) != NULL)
         SP_TRY(look(search, list));
     if (out->count == 0)
         SP_TRY(try_leanest(search));
@@ -594,6 +612,7 @@ sp_status sim_plan_search(const struct sp_experiment *experiment, const struct s
         return sp_reject(err, sp_experiment_mark(experiment, "cost.model"),
                          "cost.model: a table has times of given stages, so other cuts cannot be planned by it");
     SP_TRY(sim_source_open(experiment, &search.source, err));
+    search.turns = sp_calloc((size_t)network->weight_layer_count + 1, sizeof *search.turns);
     sp_status status = list_all(&search);
     if (status == SP_OK)
         status = look_at_all(&search);

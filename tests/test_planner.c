@@ -551,6 +551,23 @@ static void the_leanest_is_found(void **state)
     sp_network_destroy(&network);
 }
 
+/* Work takes 4 times as long beside another device, 10 times beside three: one device alone is the fastest, though each
+ * bound of its plans is larger than those of hundreds of others. */
+static void one_device_is_found_where_devices_slow_each_other(void **state)
+{
+    (void)state;
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "cost.device=cpu",
+                          "cost.slowdown=3"};
+    struct sim_search found = {0};
+    struct sp_network *network;
+    struct sp_error err = {0};
+    assert_int_equal(search(sets, 5, &found, &network, &err), SP_OK);
+    assert_int_equal(found.candidates[0].device_count, 1);
+    assert_true(found.unproven);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+}
+
 /* Least staleness at 95 % of the best throughput: what is chosen is fast enough, and no listed plan that is, is
  * fresher. */
 static void least_staleness_keeps_its_throughput(void **state)
@@ -828,6 +845,7 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
         cmocka_unit_test(the_leanest_is_found),
+        cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
     };
     return cmocka_run_group_tests_name("planner", tests, NULL, NULL);
