@@ -260,6 +260,24 @@ static void the_page_of_a_run_needs_nothing_else(void **state)
     free(staleness);
 }
 
+/* A measured network may take no time: its plans are listed all the same, without infinite rates. */
+static void plans_that_take_no_time_are_listed(void **state)
+{
+    (void)state;
+    char *csv = write_file("zero.csv", "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\na,0,0,0,0\n");
+    char *yaml = write_file("zero.yaml", "pipeline: {cuts: auto}\ndevices: {count: 1}\n");
+    char *words = sp_format("plan %s --set 'network={profile: %s}' --json -o %s/zero", yaml, csv, folder);
+    assert_int_equal(run_program(words), 0);
+    char *said = read_file("said"), *listed = read_file("zero/candidates.csv");
+    assert_true(occurrences(said, "\"samples_per_s\": 0.0") > 1); /* the summary's is one */
+    assert_int_equal(occurrences(listed, "inf"), 0);
+    free(said);
+    free(listed);
+    free(words);
+    free(yaml);
+    free(csv);
+}
+
 /* A damaged file of the run: one line with its place, exit status 2, no page. */
 static void a_damaged_run_is_told(void **state)
 {
@@ -469,6 +487,7 @@ int main(void)
         cmocka_unit_test(figures_do_not_share_ids),
         cmocka_unit_test(timelines_are_read),
         cmocka_unit_test(the_page_of_a_run_needs_nothing_else),
+        cmocka_unit_test(plans_that_take_no_time_are_listed),
         cmocka_unit_test(a_damaged_run_is_told),
         cmocka_unit_test(the_page_of_a_sweep_says_what_its_files_say),
         cmocka_unit_test(what_goes_with_the_network_is_not_in_a_panels_name),

@@ -57,6 +57,12 @@ static json_t *stages_json(const struct sp_network *network, const struct sim_ca
     return stages;
 }
 
+/* Of the steady state; 0 where nothing takes time. */
+static double samples_per_s(const struct sp_experiment *experiment, const struct sim_candidate *c)
+{
+    return c->minibatch_s > 0 ? experiment->train.batch / c->minibatch_s : 0;
+}
+
 static json_t *candidate_json(const struct sp_network *network, const struct sim_candidate *c,
                               const struct sp_experiment *experiment)
 {
@@ -66,9 +72,9 @@ static json_t *candidate_json(const struct sp_network *network, const struct sim
     json_t *object = json_pack(
         "{s:o, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "cuts", cuts, "schedule", c->schedule->name,
         "microbatches", c->microbatches, "placement", c->split ? "split" : "colocated", "devices", c->device_count,
-        "bottleneck_s", c->bottleneck_s, "minibatch_s", c->minibatch_s, "samples_per_s",
-        experiment->train.batch / c->minibatch_s, "time_s", c->time_s, "peak_bytes", (json_int_t)c->peak_bytes,
-        "staleness", (json_int_t)c->staleness, "stale_weight_fraction", c->stale_weight_fraction);
+        "bottleneck_s", c->bottleneck_s, "minibatch_s", c->minibatch_s, "samples_per_s", samples_per_s(experiment, c),
+        "time_s", c->time_s, "peak_bytes", (json_int_t)c->peak_bytes, "staleness", (json_int_t)c->staleness,
+        "stale_weight_fraction", c->stale_weight_fraction);
     if (network->measured != NULL)
         json_object_set_new(object, "layers", stages_json(network, c));
     return object;
@@ -128,9 +134,9 @@ static sp_status write_candidates(const char *folder, const struct sp_experiment
         for (int k = 0; k < c->cut_count; k++)
             fprintf(file.stream, "%s%d", k > 0 ? " " : "", c->cuts[k]);
         fprintf(file.stream, ",%s,%d,%s,%d,%.9g,%zu,%lld,%.6g,%d,%.9g,%.9g,%.9g\n", c->schedule->name, c->microbatches,
-                c->split ? "split" : "colocated", c->device_count, experiment->train.batch / c->minibatch_s,
-                c->peak_bytes, (long long)c->staleness, 100 * c->stale_weight_fraction, is_on_front(search, i),
-                c->bottleneck_s, c->minibatch_s, c->time_s);
+                c->split ? "split" : "colocated", c->device_count, samples_per_s(experiment, c), c->peak_bytes,
+                (long long)c->staleness, 100 * c->stale_weight_fraction, is_on_front(search, i), c->bottleneck_s,
+                c->minibatch_s, c->time_s);
     }
     return sp_file_commit(&file, err);
 }
