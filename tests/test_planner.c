@@ -483,6 +483,35 @@ static void limits_hold(void **state)
     }
 }
 
+/*
+ * Two layers of 10 + 20 ms each, a single minibatch: 60 ms, also in a pipeline that does not flush. In two stages and M
+ * parts F and B take M + 1 parts each: (10 + 20) (1 + 1 / 16) = 31.875 ms for 16, the most that are tried.
+ */
+static void the_time_of_a_short_training_has_fill_and_drain(void **state)
+{
+    (void)state;
+    struct place place;
+    struct sim_search found = {0};
+    struct sp_network *network;
+    struct sp_error err = {0};
+    place_init(&place, ".csv");
+    assert_int_equal(sp_file_write(place.network,
+                                   "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\n"
+                                   "a,10,20,1000,1000\nb,10,20,1000,1000\n",
+                                   &err),
+                     SP_OK);
+    char *network_set = sp_format("network={profile: %s}", place.network);
+    const char *sets[] = {network_set, "devices.count=2", "plan.ignore_transfers=true", "plan.objective=time",
+                          "train.iterations=1"};
+    assert_int_equal(search(sets, 5, &found, &network, &err), SP_OK);
+    assert_float_equal(found.candidates[0].time_s, 0.031875, 1e-9);
+    assert_int_equal(found.candidates[0].microbatches, 16);
+    sim_search_fini(&found);
+    sp_network_destroy(&network);
+    free(network_set);
+    place_fini(&place);
+}
+
 /* A diamond of 5 nodes has 10 boundaries, and 64 devices are more than either. */
 static void limits_of_a_small_graph_on_many_devices(void **state)
 {
@@ -843,6 +872,7 @@ int main(void)
         cmocka_unit_test(plans_within_memory_equal_brute_force),
         cmocka_unit_test(a_source_reads_its_files_once),
         cmocka_unit_test(limits_hold),
+        cmocka_unit_test(the_time_of_a_short_training_has_fill_and_drain),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
         cmocka_unit_test(the_leanest_is_found),
         cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
