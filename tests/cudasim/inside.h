@@ -226,7 +226,7 @@ void cudasim_finish_stream(cudaStream_t stream);                 /* locked: unti
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);
 extern atomic_bool cudasim_aborted; /* a communicator was, and none was made since: nothing orders what is left */
-void cudasim_touch_received(const struct cudasim_op *op); /* of NCCL: what it received is written now */
+void cudasim_touch_received(const struct cudasim_op *op); /* locked, of NCCL: what it received is written now */
 
 /* ---- whether operations are ordered; all locked ---- */
 

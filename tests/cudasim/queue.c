@@ -186,9 +186,11 @@ static void touch(const struct cudasim_op *op)
 
 void cudasim_touch_received(const struct cudasim_op *op)
 {
+    cudasim_show();
     for (int i = 0; i < op->use_count && !cudasim_aborted; i++)
         if ((op->uses[i].access & CUDASIM_WRITE) != 0)
             __tsan_write_range_pc(op->uses[i].address, op->uses[i].bytes, op->inside);
+    cudasim_hide();
 }
 
 /* What ThreadSanitizer sees is the call as if it had done its work at once; but for what NCCL receives, which is
