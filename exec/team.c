@@ -17,8 +17,7 @@ enum { GRACE_S = 10, LINGER_S = 2, TICK_MS = 200 };
 struct exec_team {
     struct exec_team_config config;
     struct exec_connections to; /* rank 0: of all others; else of rank 0 alone */
-    pthread_t watcher;
-    bool watching;
+    pthread_t watcher, guard;
     pthread_mutex_t telling;   /* who writes news */
     pthread_mutex_t listening; /* of listener; held while it is called */
     struct exec_team_listener listener;
@@ -27,7 +26,7 @@ struct exec_team {
     bool *silent;                       /* [rank]: no news come from there any more */
     bool *parted;                       /* [rank]: it has said goodbye */
     bool leaving, failing, failed, own; /* failing: and soon `failed`; own: it was this rank that failed */
-    double leaving_s, failed_s;
+    double leaving_s;
     sp_status status;
     char why[EXEC_NEWS_BYTES];
 };
@@ -112,7 +111,6 @@ static void note_failure(struct exec_team *team, sp_status status, const char *t
     pthread_mutex_lock(&team->mutex);
     team->failed = true;
     team->own = own;
-    team->failed_s = now_s();
     team->status = status;
     snprintf(team->why, sizeof team->why, "%s", text);
     pthread_cond_broadcast(&team->changed);
@@ -186,14 +184,40 @@ static void take_news(struct exec_team *team, int from)
 static bool is_over(struct exec_team *team)
 {
     pthread_mutex_lock(&team->mutex);
-    bool alone = true, hangs = team->failed && !team->leaving && now_s() - team->failed_s > GRACE_S;
+    bool alone = true;
     for (int rank = 0; rank < team->config.size; rank++)
         alone = alone && (team->to.news[rank] < 0 || team->silent[rank]);
     bool over = team->leaving && (alone || now_s() - team->leaving_s > LINGER_S);
     pthread_mutex_unlock(&team->mutex);
+    return over;
+}
+
+/* So many seconds from now, by the clock of pthread_cond_timedwait. */
+static struct timespec end_of(int seconds)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += seconds;
+    return end;
+}
+
+/* Gives up where this rank has not left some time after a failure. A thread of its own: what hangs may be the listener,
+ * which ends what a device waits for, and the watcher with it. */
+static void *guard(void *self)
+{
+    struct exec_team *team = self;
+    pthread_mutex_lock(&team->mutex);
+    while (!team->failed && !team->leaving)
+        pthread_cond_wait(&team->changed, &team->mutex);
+    struct timespec end = end_of(GRACE_S);
+    int code = 0;
+    while (!team->leaving && code != ETIMEDOUT)
+        code = pthread_cond_timedwait(&team->changed, &team->mutex, &end);
+    bool hangs = !team->leaving;
+    pthread_mutex_unlock(&team->mutex);
     if (hangs && team->config.give_up != NULL)
         team->config.give_up(team->why);
-    return over;
+    return NULL;
 }
 
 static void *watch(void *self)
@@ -252,10 +276,8 @@ void exec_team_cut(struct exec_team *team)
 /* A connection ended in an exchange: the news say why, in a moment. */
 static sp_status explain(struct exec_team *team, struct sp_error *err)
 {
-    struct timespec end;
+    struct timespec end = end_of(LINGER_S);
     sp_status status = SP_E_IO;
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += LINGER_S;
     pthread_mutex_lock(&team->mutex);
     while (!team->failed && pthread_cond_timedwait(&team->changed, &team->mutex, &end) != ETIMEDOUT)
         ;
@@ -321,6 +343,17 @@ static void destroy(struct exec_team *team)
     free(team);
 }
 
+static void start_leaving(struct exec_team *team)
+{
+    pthread_mutex_lock(&team->mutex);
+    while (team->failing && !team->failed)
+        pthread_cond_wait(&team->changed, &team->mutex);
+    team->leaving = true;
+    team->leaving_s = now_s();
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->mutex);
+}
+
 sp_status exec_team_join(const struct exec_team_config *config, struct exec_team **out, struct sp_error *err)
 {
     struct exec_team *team = sp_calloc(1, sizeof *team);
@@ -335,6 +368,11 @@ sp_status exec_team_join(const struct exec_team_config *config, struct exec_team
     sp_status status = exec_connections_open(config, &team->to, err);
     if (status == SP_OK && pthread_create(&team->watcher, NULL, watch, team) != 0)
         status = SP_FAIL(err, SP_E_MEMORY, "cannot start a thread");
+    else if (status == SP_OK && pthread_create(&team->guard, NULL, guard, team) != 0) {
+        start_leaving(team);
+        pthread_join(team->watcher, NULL);
+        status = SP_FAIL(err, SP_E_MEMORY, "cannot start a thread");
+    }
     if (status != SP_OK)
         destroy(team);
     else
@@ -351,18 +389,14 @@ void exec_team_leave(struct exec_team **out, const struct sp_error *why)
     exec_team_listen(team, NULL);
     if (why != NULL && why->text != NULL)
         exec_team_fail(team, why->status, why->text);
-    pthread_mutex_lock(&team->mutex);
-    while (team->failing && !team->failed)
-        pthread_cond_wait(&team->changed, &team->mutex);
-    team->leaving = true;
-    team->leaving_s = now_s();
-    pthread_mutex_unlock(&team->mutex);
+    start_leaving(team);
     struct exec_news goodbye = {.kind = EXEC_NEWS_GOODBYE};
     exec_team_tell(team, &goodbye);
     for (int rank = 0; rank < team->config.size; rank++)
         if (team->to.news[rank] >= 0)
             (void)shutdown(team->to.news[rank], SHUT_WR);
     pthread_join(team->watcher, NULL);
+    pthread_join(team->guard, NULL);
     destroy(team);
     *out = NULL;
 }

@@ -25,7 +25,7 @@ struct exec_team_config {
     double patience_s;                 /* that ranks wait for each other to come */
     const volatile sig_atomic_t *stop; /* NULL, or polled: not 0 ends the waiting */
     /* NULL, or called with what went wrong when this process has not left within 10 s of a failure: something in it
-     * hangs. Does not return. */
+     * hangs, the listener perhaps. Does not return. */
     void (*give_up)(const char *text);
 };
 

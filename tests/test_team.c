@@ -169,6 +169,66 @@ static void each_process_owns_devices(void **state)
     assert_int_equal(exec_team_first_device(NULL, 1, 5), 5);
 }
 
+/* Its listener never returns, as a library may not that ends what a device waits for. */
+static void hang(void *self)
+{
+    (void)self;
+    for (;;)
+        (void)pause();
+}
+
+static void leave_with_3(const char *text)
+{
+    _exit(strstr(text, "rank 1 on ") != NULL ? 3 : 4);
+}
+
+/* A process of two ranks: 1 dies, and 0 hangs when it hears of it. */
+static void *be_one_that_dies(void *argument)
+{
+    struct exec_team_config *config = argument;
+    struct exec_team *team;
+    struct sp_error err = {0};
+    if (exec_team_join(config, &team, &err) == SP_OK)
+        exec_team_cut(team);
+    (void)pause();
+    return NULL;
+}
+
+static void hang_with_the_other(int port)
+{
+    struct exec_team_config first = {.size = 2,
+                                     .address = "127.0.0.1",
+                                     .port = port,
+                                     .patience_s = 20,
+                                     .give_up = leave_with_3},
+                            second = first;
+    pthread_t thread;
+    struct exec_team *team;
+    struct sp_error err = {0};
+    second.rank = 1;
+    second.give_up = NULL;
+    (void)alarm(30);
+    if (pthread_create(&thread, NULL, be_one_that_dies, &second) != 0 || exec_team_join(&first, &team, &err) != SP_OK)
+        _exit(5);
+    exec_team_listen(team, &(struct exec_team_listener){.failed = hang});
+    (void)exec_team_pass(team, 1, 0, &(char){0}, 1, &err);
+    exec_team_leave(&team, &err);
+    _exit(6);
+}
+
+static void a_process_that_hangs_in_its_listener_ends(void **state)
+{
+    int port = free_port(), status;
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        hang_with_the_other(port);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 3);
+}
+
 /* ---- the program ---- */
 
 static char folder[64];
@@ -265,6 +325,7 @@ int main(void)
         cmocka_unit_test(bytes_go_from_each_rank_to_each),
         cmocka_unit_test(all_hear_of_a_failure_and_of_a_death),
         cmocka_unit_test(each_process_owns_devices),
+        cmocka_unit_test(a_process_that_hangs_in_its_listener_ends),
         cmocka_unit_test(a_wrong_environment_is_told),
         cmocka_unit_test(processes_need_cuda_and_agree_on_how_many_they_are),
     };
