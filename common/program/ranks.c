@@ -55,6 +55,8 @@ sp_status program_join(struct program *program, struct sp_error *err)
     config.port += store != NULL && strcmp(store, "True") == 0; /* torchrun itself listens at the port that it gives */
     /* A kernel that is loaded when it is first launched may wait for all that runs, and receives wait for others. */
     (void)setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+    /* So may whatever shares one of the card's queues of work with a receive: as many as there can be. */
+    (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     return exec_team_join(&config, &program->team, err);
 }
 
