@@ -92,9 +92,9 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
     const struct sp_experiment *experiment = setup->experiment;
     char *run = program_folder(program, setup);
     struct sp_data_shape data;
-    bool writes = exec_team_rank(program->team) == 0; /* of several processes, the first */
-    *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run)};
-    sp_status status = writes ? sp_folder_hold(run, &checkpoints->hold, err) : SP_OK;
+    *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run),
+                                                .writes = exec_team_rank(program->team) == 0};
+    sp_status status = checkpoints->writes ? sp_folder_hold(run, &checkpoints->hold, err) : SP_OK;
     free(run);
     SP_TRY(status);
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
@@ -107,14 +107,23 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
         .warn = warn,
     };
     take_settings(checkpoints, experiment);
-    if (!writes)
+    if (!checkpoints->writes)
         return SP_OK;
-    SP_TRY(program->resume ? find(checkpoints, program, err) : move_aside(checkpoints->folder, err));
+    if (program->resume)
+        SP_TRY(find(checkpoints, program, err));
     checkpoints->config.resume = checkpoints->resume;
     SP_TRY(sp_folder_make(checkpoints->folder, err));
     if (access(checkpoints->folder, W_OK) != 0)
         return SP_FAIL(err, SP_E_IO, "%s: cannot write there: %s", checkpoints->folder, strerror(errno));
     return SP_OK;
+}
+
+sp_status program_checkpoints_begin(const struct program_checkpoints *checkpoints, struct sp_error *err)
+{
+    if (!checkpoints->writes || checkpoints->resume != NULL)
+        return SP_OK;
+    SP_TRY(move_aside(checkpoints->folder, err));
+    return sp_folder_make(checkpoints->folder, err);
 }
 
 void program_checkpoints_fini(struct program_checkpoints *checkpoints)

@@ -98,17 +98,20 @@ sp_status program_simulate(const struct program_setup *setup, struct program_res
 
 /*
  * Where a training run keeps its checkpoints, and which to continue from (common/program/checkpoints.c):
- * FOLDER/checkpoints. Without `resume`, checkpoints that lie there are moved aside to checkpoints.old. FOLDER is held
- * against other runs until fini, which frees.
+ * FOLDER/checkpoints. FOLDER is held against other runs until fini, which frees. Without `resume`, begin moves
+ * checkpoints that lie there aside to checkpoints.old: when all is ready, for a run that cannot start has no claim to
+ * the place.
  */
 struct program_checkpoints {
     struct exec_checkpoint_config config;
     char *folder, *resume;
     struct exec_setting *settings;
     struct sp_hold hold;
+    bool writes; /* of several processes, the first does */
 };
 sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, const struct program *program,
                                    const struct program_setup *setup, struct sp_error *err);
+sp_status program_checkpoints_begin(const struct program_checkpoints *checkpoints, struct sp_error *err);
 void program_checkpoints_fini(struct program_checkpoints *checkpoints);
 
 /* The learning rate of every update as the executor takes it: epochs become updates. fini frees. */

@@ -242,6 +242,8 @@ static sp_status run_all(const struct program *program, const struct program_set
     if (checkpoints != NULL)
         config.checkpoint = checkpoints->config;
     sp_status status = exec_trainer_create(setup->plan, data, &config, &trainer, err);
+    if (status == SP_OK && checkpoints != NULL)
+        status = program_checkpoints_begin(checkpoints, err);
     if (status == SP_OK) {
         status = exec_trainer_run(trainer, err);
         tell_graphs(program, trainer);
