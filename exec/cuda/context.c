@@ -103,8 +103,8 @@ static sp_status open_paths(const struct exec_cuda_context *context, struct sp_e
             cudaError_t code = cudaDeviceEnablePeerAccess(to, 0);
             if (code == cudaErrorPeerAccessAlreadyEnabled)
                 (void)cudaGetLastError();
-            else
-                CUDA_TRY(code);
+            else if (code != cudaSuccess)
+                return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaDeviceEnablePeerAccess", __FILE__, __LINE__);
         }
     return SP_OK;
 }
@@ -245,7 +245,8 @@ sp_status exec_cuda_allocate(void *self, int d, size_t bytes, void **memory, str
         return SP_FAIL(err, SP_E_MEMORY, "cuda: cannot take %zu bytes on GPU %d (%s)", bytes, device->gpu,
                        device->name);
     }
-    CUDA_TRY(code);
+    if (code != cudaSuccess)
+        return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaMalloc", __FILE__, __LINE__);
     remember(context, *memory, bytes, d);
     code = cudaMemsetAsync(*memory, 0, bytes, device->stream);
     code = code == cudaSuccess ? settle(device) : code;
@@ -321,6 +322,7 @@ sp_status exec_cuda_copy(void *self, void *to, const void *from, size_t bytes, s
     sp_status status = exec_cuda_enqueue_copy(context, to, from, bytes, device->stream, err);
     cudaError_t code = status == SP_OK ? settle(device) : cudaSuccess;
     pthread_mutex_unlock(&device->mutex);
-    CUDA_TRY(code);
+    if (code != cudaSuccess)
+        return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaStreamSynchronize", __FILE__, __LINE__);
     return status;
 }

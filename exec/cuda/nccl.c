@@ -129,7 +129,8 @@ static sp_status await_first(const struct exec_cuda_context *context, cudaStream
             return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
         usleep(1000);
     }
-    CUDA_TRY(code);
+    if (code != cudaSuccess)
+        return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaStreamQuery", __FILE__, __LINE__);
     return SP_OK;
 }
 

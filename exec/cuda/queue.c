@@ -107,8 +107,8 @@ static sp_status is_done(void *self, bool *done, struct sp_error *err)
     const struct event *event = self;
     cudaError_t code = cudaEventQuery(event->event);
     *done = code == cudaSuccess;
-    if (code != cudaErrorNotReady)
-        CUDA_TRY(code);
+    if (code != cudaSuccess && code != cudaErrorNotReady)
+        return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaEventQuery", __FILE__, __LINE__);
     return SP_OK;
 }
 
