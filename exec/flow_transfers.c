@@ -78,7 +78,9 @@ bool exec_flow_transfers_use(const struct exec_run *run, int device, const void 
 {
     for (int c = 0; c < run->plan->channel_count; c++) {
         const struct exec_flow_link *link = &run->flow->links[c];
-        for (int64_t t = link->told; run->plan->channels[c].from_device == device && t < link->timed; t++)
+        if (run->plan->channels[c].from_device != device) /* another thread's */
+            continue;
+        for (int64_t t = link->told; t < link->timed; t++)
             if (link->transfers[t % EXEC_FLOW_TRANSFERS].anchor == anchor)
                 return true;
     }
