@@ -147,7 +147,7 @@ check-gpu: deps
 	@$(MAKE) --no-print-directory check-gpu-only
 check-gpu-only: $(if $(CUDA_READY),$(GPU_SUITES) $B/stalepipe $B/stalepipe-cuda.so)
 	$(if $(CUDA_READY),,$(error check-gpu needs CUDA, cuDNN and nvcc below $(CUDA_HOME)))
-	@for suite in $(GPU_SUITES); do $$suite || exit 1; done
+	@tests/run $(GPU_SUITES)
 	@tests/cuda/gpu_table $B/stalepipe
 .PHONY: check-gpu check-gpu-only
 
@@ -169,9 +169,8 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory check-only
 check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
-	@status=0; for suite in $(addprefix $B/tests/,$(SUITES)); do $$suite || status=1; done; \
-	tests/regression/check --test || status=1; \
-	[ -n "$(SAN)" ] || STALEPIPE=$B/stalepipe tests/bench/predictions --short || status=1; exit $$status
+	@tests/run $(addprefix $B/tests/,$(SUITES)) "tests/regression/check --test" \
+	    $(if $(SAN),,"STALEPIPE=$B/stalepipe tests/bench/predictions --short")
 .PHONY: check-only
 
 # The main job: one schedule, simulated and really run, on real data; predicted beside measured, with pictures.
