@@ -97,6 +97,7 @@ static void close_peer(void **out)
     (void)cudaSetDevice(peer->gpu);
     if (peer->comm != NULL)
         (void)ncclCommDestroy(peer->comm);
+    (void)cudaStreamSynchronize(peer->context->devices[peer->device].stream); /* a first message that was given up */
     exec_cuda_release(peer->context, peer->word, sizeof(int32_t));
     pthread_mutex_destroy(&peer->mutex);
     free(peer);
