@@ -141,12 +141,15 @@ static void add_in_flight(struct list *list, int phase)
         add_slots(list, phase, i);
 }
 
+#define LOSSES "losses"
+
 static void add_losses(struct list *list, int64_t gate)
 {
     const struct sp_plan *plan = list->run->plan;
-    int64_t ahead = gate + 1 + plan->in_flight[0]; /* the last stage may have seen some more */
+    /* The last stage may have seen some more. */
+    int64_t ahead = gate + 1 + (has_more(list->run) ? plan->in_flight[0] : 0);
     int64_t count = ahead < plan->minibatches ? ahead : plan->minibatches;
-    struct exec_tensor tensor = {.name = "losses", .type = EXEC_TENSOR_F32, .dims = 1, .shape = {count}};
+    struct exec_tensor tensor = {.name = LOSSES, .type = EXEC_TENSOR_F32, .dims = 1, .shape = {count}};
     add(list, tensor, (struct item){.source = SOURCE_HOST, .at = list->run->progress.losses});
 }
 
@@ -472,15 +475,28 @@ static sp_status differs(const struct exec_run *run, struct sp_error *err, const
                      there[0] != '\0' ? there : "not set", here[0] != '\0' ? here : "not set");
 }
 
+static bool same_value(const char *a, const char *b)
+{
+    char *end_a, *end_b;
+    double x = strtod(a, &end_a), y = strtod(b, &end_b);
+    return strcmp(a, b) == 0 || (end_a > a && *end_a == '\0' && end_b > b && *end_b == '\0' && x == y);
+}
+
 static sp_status check_settings(const struct exec_run *run, const json_t *settings, struct sp_error *err)
 {
     const struct exec_checkpoint_config *config = &run->config.checkpoint;
     sp_status status = SP_OK;
     for (int s = 0; s < config->setting_count; s++) {
-        const char *there = json_string_value(json_object_get(settings, config->settings[s].key));
-        if (there == NULL || strcmp(there, config->settings[s].value) != 0)
-            status = differs(run, err, config->settings[s].key, there != NULL ? there : "unknown",
-                             config->settings[s].value);
+        const struct exec_setting *here = &config->settings[s];
+        const char *there = json_string_value(json_object_get(settings, here->key));
+        if (there == NULL)
+            status = differs(run, err, here->key, "unknown", here->value);
+        else if (same_value(there, here->value))
+            continue;
+        else if (!here->length)
+            status = differs(run, err, here->key, there, here->value);
+        else if (config->tell_length != NULL)
+            config->tell_length(config->warn_self, here->key, there, here->value);
     }
     return status;
 }
@@ -555,13 +571,30 @@ static sp_status load_progress(struct exec_run *run, struct sp_error *err)
     return status;
 }
 
+/* A run that is made longer has a full pipeline where the shorter one's was running empty already. */
+static sp_status check_length(const struct exec_run *run, const struct list *list, struct sp_error *err)
+{
+    struct sp_error why = {0};
+    sp_status status = SP_OK;
+    for (int t = 0; run->resume != NULL && t < list->count && status == SP_OK; t++)
+        if (strcmp(list->tensors[t].name, LOSSES) == 0)
+            status = exec_safetensors_read(run->resume, &list->tensors[t], NULL, &why);
+    sp_error_fini(&why);
+    if (status == SP_OK)
+        return SP_OK;
+    return sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                     "after %lld minibatches the pipeline ran empty, at the end of a run; one of %lld minibatches can "
+                     "only be continued from an earlier checkpoint",
+                     (long long)run->resume_gate + 1, (long long)run->plan->minibatches);
+}
+
 sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
 {
     struct list list;
     SP_TRY(exec_together_stages(run, err));
     list_init(&list, run, gate);
     list.file = run->resume;
-    sp_status status = SP_OK;
+    sp_status status = check_length(run, &list, err);
     for (int t = 0; t < list.count && status == SP_OK; t++)
         status = read_tensor(&list, t, err);
     list_fini(&list);

@@ -24,6 +24,7 @@
 /* A key of the experiment and its value. */
 struct exec_setting {
     const char *key, *value;
+    bool length; /* of the run only: it may differ on resuming, and that is told */
 };
 
 struct exec_checkpoint_config {
@@ -32,11 +33,13 @@ struct exec_checkpoint_config {
     double epoch_minibatches; /* a checkpoint whenever a multiple of this is passed; 0: not by epochs */
     int keep;                 /* files; older ones are removed */
     const char *resume;       /* a file to continue from; NULL: from the start */
-    /* What must be the same for a run to be continued. Saved, and compared on resuming. */
+    /* What must be the same for a run to be continued. Saved, and compared on resuming: as numbers where it is one. */
     const struct exec_setting *settings;
     int setting_count;
     /* A checkpoint that could not be written: told here, and the run goes on. May be NULL. Any thread. */
     void (*warn)(void *self, const char *text);
+    /* A run that is resumed with another length: which, and what it was. May be NULL. */
+    void (*tell_length)(void *self, const char *key, const char *there, const char *here);
     void *warn_self;
 };
 

@@ -316,12 +316,12 @@ static void a_full_disk_loses_nothing(void **state)
     exec_checkpoint_prune(folder, 0);
 }
 
-/* A checkpoint after minibatch 4 of 8, with minibatches in flight. */
-static struct run_setting leave_one(char *path, size_t size)
+/* Checkpoints after minibatches 4 and 8 of 8; `path` is the first one's, where a pipeline has minibatches in flight. */
+static struct run_setting leave_one(struct run_setting s, char *path, size_t size)
 {
-    struct run_setting s = stale_setting();
     struct run run;
-    static const struct exec_setting settings[] = {{"train.lr", "0.02"}, {"network", "lenet5"}};
+    static const struct exec_setting settings[] = {{.key = "train.lr", .value = "0.02"},
+                                                   {.key = "network", .value = "lenet5"}};
     s.minibatches = 8;
     s.checkpoint = (struct exec_checkpoint_config){
         .folder = folder, .epoch_minibatches = 4, .keep = 2, .settings = settings, .setting_count = 2};
@@ -348,7 +348,7 @@ static void a_checkpoint_of_another_run_is_refused(void **state)
 {
     (void)state;
     char path[128];
-    struct run_setting s = leave_one(path, sizeof path);
+    struct run_setting s = leave_one(stale_setting(), path, sizeof path);
     struct run run;
     run_open(&s, &run); /* as it is: taken */
     run_train(&run);
@@ -360,12 +360,68 @@ static void a_checkpoint_of_another_run_is_refused(void **state)
     s.backend = &exec_cpu_backend;
     expect_refused(&s, "backend is ref there and cpu");
     s.backend = &exec_ref_backend;
-    static const struct exec_setting other[] = {{"train.lr", "0.03"}, {"network", "lenet5"}};
+    static const struct exec_setting other[] = {{.key = "train.lr", .value = "0.03"},
+                                                {.key = "network", .value = "lenet5"}};
     s.checkpoint.settings = other;
     expect_refused(&s, "train.lr is 0.02 there and 0.03 in this experiment");
     s.checkpoint.setting_count = 0;
     s.minibatches = 3;
     expect_refused(&s, "4 minibatches are done there, this one has 3");
+    exec_checkpoint_prune(folder, 0);
+}
+
+static void remember_length(void *self, const char *key, const char *there, const char *here)
+{
+    snprintf(self, 64, "%s %s %s", key, there, here);
+}
+
+/* From the end of a run, and in the middle of a full pipeline; numbers may be written otherwise. */
+static void a_run_is_continued_for_longer(void **state)
+{
+    (void)state;
+    static const struct exec_setting settings[] = {{.key = "train.lr", .value = "2e-2"},
+                                                   {.key = "network", .value = "vgg", .length = true}};
+    static const char *const schedules[] = {"sequential", "gpipe", "stale"};
+    static const int64_t from[] = {8, 8, 4};
+    for (int k = 0; k < 3; k++) {
+        char path[128], told[64] = "";
+        struct run_setting s = stale_setting(), whole = s;
+        s.schedule = whole.schedule = schedules[k];
+        s.cut_count = whole.cut_count = 1;
+        s = leave_one(s, path, sizeof path);
+        path_of(path, sizeof path, from[k]);
+        s.checkpoint.settings = settings;
+        s.checkpoint.tell_length = remember_length;
+        s.checkpoint.warn_self = told;
+        s.minibatches = whole.minibatches = 17;
+        struct run run;
+        run_open(&s, &run);
+        assert_string_equal(told, "network lenet5 vgg");
+        struct outcome longer = finish(&run);
+        run_open(&whole, &run);
+        struct outcome straight = finish(&run);
+        expect_same(&straight, &longer, schedules[k], from[k]);
+        outcome_fini(&straight);
+        outcome_fini(&longer);
+        exec_checkpoint_prune(folder, 0);
+    }
+}
+
+/* Its pipeline had run empty: what a longer run has in flight there is not in it. */
+static void the_end_of_a_pipeline_is_not_continued(void **state)
+{
+    (void)state;
+    char path[128];
+    struct sp_error err = {0};
+    struct run run;
+    struct run_setting s = leave_one(stale_setting(), path, sizeof path);
+    path_of(path, sizeof path, 8);
+    s.minibatches = 17;
+    run_open(&s, &run);
+    assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INPUT);
+    assert_non_null(strstr(err.text, "after 8 minibatches the pipeline ran empty, at the end of a run; one of 17"));
+    run_close(&run);
+    sp_error_fini(&err);
     exec_checkpoint_prune(folder, 0);
 }
 
@@ -382,7 +438,7 @@ static void a_damaged_checkpoint_is_refused_and_the_one_before_found(void **stat
 {
     (void)state;
     char path[128], newest[128];
-    struct run_setting s = leave_one(path, sizeof path);
+    struct run_setting s = leave_one(stale_setting(), path, sizeof path);
     struct sp_error err = {0};
     size_t count;
     char *good = read_bytes(path, &count);
@@ -486,6 +542,8 @@ int main(void)
         cmocka_unit_test(a_run_that_is_asked_to_stop_leaves_a_checkpoint),
         cmocka_unit_test(a_full_disk_loses_nothing),
         cmocka_unit_test(a_checkpoint_of_another_run_is_refused),
+        cmocka_unit_test(a_run_is_continued_for_longer),
+        cmocka_unit_test(the_end_of_a_pipeline_is_not_continued),
         cmocka_unit_test(a_damaged_checkpoint_is_refused_and_the_one_before_found),
         cmocka_unit_test(files_of_the_python_package_are_read),
         cmocka_unit_test(a_folder_is_one_run_s),

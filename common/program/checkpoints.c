@@ -22,6 +22,12 @@ static bool is_free(const struct sp_option *option)
     return option->type == SP_OPTION_OTHER && option->write == NULL;
 }
 
+/* What only says how long to train: a run may be continued for longer than it was begun for. */
+static bool is_length(const struct sp_option *option)
+{
+    return strcmp(option->path, "train.epochs") == 0 || strcmp(option->path, "train.iterations") == 0;
+}
+
 static char *value_of(const struct sp_option *option, const struct sp_experiment *experiment)
 {
     char *text = NULL;
@@ -40,13 +46,23 @@ static void take_settings(struct program_checkpoints *checkpoints, const struct 
     for (int o = 0; o < sp_option_count; o++)
         if (!is_free(&sp_options[o]))
             checkpoints->settings[checkpoints->config.setting_count++] =
-                (struct exec_setting){sp_options[o].path, value_of(&sp_options[o], experiment)};
+                (struct exec_setting){.key = sp_options[o].path,
+                                      .value = value_of(&sp_options[o], experiment),
+                                      .length = is_length(&sp_options[o])};
 }
 
 static void warn(void *self, const char *text)
 {
     (void)self;
     fprintf(stderr, "\nstalepipe: no checkpoint was written, the one before is kept: %s\n", text);
+}
+
+static void tell_length(void *self, const char *key, const char *there, const char *here)
+{
+    (void)self;
+    fprintf(stderr,
+            "%s was %s so far and is %s now: from here on the learning rate follows the schedule of the new length\n",
+            key, there, here);
 }
 
 /* A run from the start does not mix its checkpoints with another's. */
@@ -105,6 +121,7 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
             (double)experiment->checkpoint.epochs * (double)data.train_samples / (double)experiment->train.batch,
         .keep = experiment->checkpoint.keep,
         .warn = warn,
+        .tell_length = tell_length,
     };
     take_settings(checkpoints, experiment);
     if (!checkpoints->writes)

@@ -424,8 +424,9 @@ static void a_process_that_dies_ends_the_others(void **state)
 static void processes_must_be_given_the_same(void **state)
 {
     (void)state;
-    static const struct exec_setting settings[2][2] = {{{"train.batch", "4"}, {"train.lr", "0.01"}},
-                                                       {{"train.batch", "4"}, {"train.lr", "0.02"}}};
+    static const struct exec_setting settings[2][2] = {
+        {{.key = "train.batch", .value = "4"}, {.key = "train.lr", .value = "0.01"}},
+        {{.key = "train.batch", .value = "4"}, {.key = "train.lr", .value = "0.02"}}};
     struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};
     devices_set(2);
     for (int r = 0; r < 2; r++) {
