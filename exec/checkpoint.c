@@ -1,15 +1,12 @@
+/* checkpoint.c - which tensors a checkpoint has, its metadata, and what must fit for a run to continue from it. */
 #include "exec/checkpoint.h"
 #include "common/alloc.h"
-#include "common/file.h"
+#include "exec/checkpoint_progress.h"
 #include "exec/flow.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char format_name[] = "stalepipe-checkpoint-1";
 
@@ -283,126 +280,6 @@ static sp_status read_tensor(struct list *list, int t, struct sp_error *err)
     return status;
 }
 
-/* Numbers as text: JSON has no infinity, and a run that diverges is a run too. */
-static json_t *number(double value)
-{
-    return json_sprintf("%.17g", value);
-}
-
-static double number_of(const json_t *text)
-{
-    return json_is_string(text) ? strtod(json_string_value(text), NULL) : NAN;
-}
-
-static json_t *numbers(const double *values, int count)
-{
-    json_t *array = json_array();
-    for (int i = 0; i < count; i++)
-        json_array_append_new(array, number(values[i]));
-    return array;
-}
-
-static void read_numbers(const json_t *array, double *values, int count)
-{
-    for (int i = 0; i < count; i++)
-        values[i] = number_of(json_array_get(array, (size_t)i));
-}
-
-static json_t *epoch_json(const struct sp_epoch_summary *epoch)
-{
-    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch, "minibatch",
-                     (json_int_t)epoch->minibatch, "loss", number(epoch->loss), "accuracy", number(epoch->accuracy),
-                     "train_accuracy", number(epoch->train_accuracy), "test_loss", number(epoch->test_loss), "time_s",
-                     number(epoch->time_s));
-}
-
-static struct sp_epoch_summary read_epoch(const json_t *json)
-{
-    return (struct sp_epoch_summary){.epoch = (int)json_integer_value(json_object_get(json, "epoch")),
-                                     .minibatch = json_integer_value(json_object_get(json, "minibatch")),
-                                     .loss = number_of(json_object_get(json, "loss")),
-                                     .accuracy = number_of(json_object_get(json, "accuracy")),
-                                     .train_accuracy = number_of(json_object_get(json, "train_accuracy")),
-                                     .test_loss = number_of(json_object_get(json, "test_loss")),
-                                     .time_s = number_of(json_object_get(json, "time_s"))};
-}
-
-static json_t *lane_json(const struct sp_lane_total *total)
-{
-    json_t *counts = json_array();
-    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
-        json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
-    return json_pack("{s:o, s:o, s:o, s:o}", "data_wait_s", number(total->data_wait_s), "seconds",
-                     numbers(total->seconds, SP_SPAN_KIND_COUNT), "count", counts, "wait_s",
-                     numbers(total->wait_s, SP_PAYLOAD_COUNT));
-}
-
-static void read_lane(const json_t *json, struct sp_lane_total *total)
-{
-    read_numbers(json_object_get(json, "seconds"), total->seconds, SP_SPAN_KIND_COUNT);
-    read_numbers(json_object_get(json, "wait_s"), total->wait_s, SP_PAYLOAD_COUNT);
-    total->data_wait_s = number_of(json_object_get(json, "data_wait_s"));
-    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
-        total->count[k] = json_integer_value(json_array_get(json_object_get(json, "count"), (size_t)k));
-}
-
-static json_t *snapshot_json(const struct exec_snapshot *snapshot)
-{
-    return json_pack("{s:o, s:I, s:o}", "at_s", number(snapshot->at_s), "staleness", (json_int_t)snapshot->staleness,
-                     "total", lane_json(&snapshot->total));
-}
-
-static void read_snapshot(const json_t *json, struct exec_snapshot *snapshot)
-{
-    snapshot->at_s = number_of(json_object_get(json, "at_s"));
-    snapshot->staleness = json_integer_value(json_object_get(json, "staleness"));
-    read_lane(json_object_get(json, "total"), &snapshot->total);
-}
-
-/* What is counted while training and does not follow from the instructions. */
-static json_t *progress_json(const struct exec_run *run)
-{
-    const struct exec_progress_state *p = &run->progress;
-    json_t *epochs = json_array(), *lanes = json_array(), *snapshots = json_array();
-    int devices = run->plan->device_count;
-    for (int e = 0; e < p->epoch_count; e++)
-        json_array_append_new(epochs, epoch_json(&p->epochs[e]));
-    for (int d = 0; d < run->trace->device_count; d++)
-        json_array_append_new(lanes, lane_json(&run->trace->lanes[d].total));
-    for (int s = 0; s < p->epoch_count * devices; s++)
-        json_array_append_new(snapshots, snapshot_json(&run->snapshots[s]));
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "snapshots", snapshots, "elapsed_s",
-                     number(exec_run_now_s(run)), "done", (json_int_t)p->done, "correct_since",
-                     (json_int_t)p->correct_since, "loss_from", (json_int_t)p->loss_from, "epochs", epochs, "devices",
-                     lanes);
-}
-
-/* False when the text is not what progress_json wrote for such a run. */
-static bool restore_progress(struct exec_run *run, const json_t *json)
-{
-    struct exec_progress_state *p = &run->progress;
-    const json_t *epochs = json_object_get(json, "epochs"), *lanes = json_object_get(json, "devices");
-    double elapsed_s = number_of(json_object_get(json, "elapsed_s"));
-    p->done = json_integer_value(json_object_get(json, "done"));
-    p->correct_since = json_integer_value(json_object_get(json, "correct_since"));
-    p->loss_from = json_integer_value(json_object_get(json, "loss_from"));
-    if (json_array_size(epochs) > (size_t)sp_plan_evaluations(run->plan) || p->loss_from < 0 ||
-        p->done < p->loss_from || p->done > run->plan->minibatches || !(elapsed_s >= 0) ||
-        json_array_size(lanes) != (size_t)run->trace->device_count)
-        return false;
-    p->epoch_count = (int)json_array_size(epochs);
-    for (int e = 0; e < p->epoch_count; e++)
-        p->epochs[e] = read_epoch(json_array_get(epochs, (size_t)e));
-    const json_t *snapshots = json_object_get(json, "snapshots");
-    for (int s = 0; s < p->epoch_count * run->plan->device_count; s++)
-        read_snapshot(json_array_get(snapshots, (size_t)s), &run->snapshots[s]);
-    for (int d = 0; d < run->trace->device_count; d++)
-        read_lane(json_array_get(lanes, (size_t)d), &run->trace->lanes[d].total);
-    run->start_s += exec_run_now_s(run) - elapsed_s;
-    run->gate.last_s = elapsed_s;
-    return true;
-}
-
 static void set_text(json_t *metadata, const char *key, json_t *value)
 {
     char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -429,7 +306,7 @@ static json_t *metadata_of(const struct exec_run *run, int64_t gate)
         free(choices);
     }
     set_text(metadata, "settings", settings);
-    set_text(metadata, "progress", progress_json(run));
+    set_text(metadata, "progress", exec_checkpoint_progress(run));
     return metadata;
 }
 
@@ -442,8 +319,6 @@ static sp_status serve_all(struct exec_run *run, const struct sp_instr *gate, st
     return status;
 }
 
-static const char prefix[] = "minibatch-", suffix[] = ".safetensors";
-
 sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)
 {
     const struct exec_checkpoint_config *config = &run->config.checkpoint;
@@ -451,7 +326,7 @@ sp_status exec_checkpoint_save(struct exec_run *run, const struct sp_instr *gate
     SP_TRY(exec_together_counts(run, err));
     if (exec_team_rank(run->team) > 0)
         return serve_all(run, gate, err);
-    char *path = sp_format("%s/%s%09" PRId64 "%s", config->folder, prefix, gate->minibatch + 1, suffix);
+    char *path = exec_checkpoint_path(config->folder, gate->minibatch + 1);
     json_t *metadata = metadata_of(run, gate->minibatch);
     struct list list;
     list_init(&list, run, gate);
@@ -563,7 +438,7 @@ static sp_status load_progress(struct exec_run *run, struct sp_error *err)
     char *text = sp_strdup(there != NULL ? there : "{}");
     sp_status status = exec_together_text(run, &text, err);
     json_t *progress = json_loads(text, 0, NULL);
-    if (status == SP_OK && !restore_progress(run, progress))
+    if (status == SP_OK && !exec_checkpoint_restore(run, progress))
         status = sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
                            "damaged: its metadata \"progress\" are not those of this run");
     json_decref(progress);
@@ -606,95 +481,5 @@ sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate
         status = exec_run_make_loaders(run, err);
     exec_safetensors_close(&run->resume);
     run->replaying = false;
-    return status;
-}
-
-static bool is_checkpoint(const char *name)
-{
-    if (strncmp(name, prefix, strlen(prefix)) != 0)
-        return false;
-    const char *digits = name + strlen(prefix);
-    size_t count = strspn(digits, "0123456789");
-    return count > 0 && strcmp(digits + count, suffix) == 0;
-}
-
-static int64_t minibatches_of(const char *name)
-{
-    return strtoll(name + strlen(prefix), NULL, 10);
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    int64_t x = minibatches_of(*(char *const *)a), y = minibatches_of(*(char *const *)b);
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* Names of the checkpoints in a folder, newest first; what interrupted writing left is removed on the way. A folder
- * that is not there has none. */
-static char **names_in(const char *folder, int *count)
-{
-    char **names = NULL;
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    *count = 0;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (is_checkpoint(entry->d_name)) {
-            *(char **)sp_grow((void **)&names, *count, sizeof *names) = sp_strdup(entry->d_name);
-            ++*count;
-        } else if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && strstr(entry->d_name, ".safetensors.tmp")) {
-            char *path = sp_format("%s/%s", folder, entry->d_name);
-            unlink(path);
-            free(path);
-        }
-    }
-    if (dir != NULL)
-        closedir(dir);
-    if (*count > 0)
-        qsort(names, (size_t)*count, sizeof *names, newest_first);
-    return names;
-}
-
-static void free_names(char **names, int count)
-{
-    for (int n = 0; n < count; n++)
-        free(names[n]);
-    free(names);
-}
-
-void exec_checkpoint_prune(const char *folder, int keep)
-{
-    int count;
-    char **names = names_in(folder, &count);
-    for (int n = keep; n < count; n++) {
-        char *path = sp_format("%s/%s", folder, names[n]);
-        unlink(path);
-        free(path);
-    }
-    free_names(names, count);
-}
-
-sp_status exec_checkpoint_find(const char *folder, char **path, char **notes, struct sp_error *err)
-{
-    int count;
-    char **names = names_in(folder, &count);
-    struct sp_error why = {0};
-    *path = *notes = NULL;
-    for (int n = 0; n < count && *path == NULL; n++) {
-        struct exec_safetensors *file;
-        char *candidate = sp_format("%s/%s", folder, names[n]);
-        if (exec_safetensors_open(candidate, &file, &why) == SP_OK) {
-            *path = candidate;
-            exec_safetensors_close(&file);
-        } else {
-            free(candidate);
-        }
-    }
-    free_names(names, count);
-    sp_status status = SP_OK;
-    if (count > 0 && *path == NULL)
-        status = sp_reject(err, (struct sp_mark){.file = folder}, "no checkpoint there is whole:\n%s", why.text);
-    else
-        *notes = sp_strdup(why.text);
-    sp_error_fini(&why);
     return status;
 }

@@ -20,6 +20,7 @@
 #include "common/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* A key of the experiment and its value. */
 struct exec_setting {
@@ -49,6 +50,9 @@ struct exec_checkpoint_config {
  * SP_E_INPUT.
  */
 sp_status exec_checkpoint_find(const char *folder, char **path, char **notes, struct sp_error *err);
+
+/* FOLDER/minibatch-NNNNNNNNN.safetensors. The caller frees. */
+char *exec_checkpoint_path(const char *folder, int64_t done);
 
 /* Removes all but the newest `keep` checkpoints of `folder`, and what interrupted writing left there. */
 void exec_checkpoint_prune(const char *folder, int keep);

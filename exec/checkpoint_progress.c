@@ -1,0 +1,128 @@
+/* checkpoint_progress.c - how far a run has come, as JSON, and back. */
+#include "exec/checkpoint_progress.h"
+
+#include "exec/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Numbers as text: JSON has no infinity, and a run that diverges is a run too. */
+static json_t *number(double value)
+{
+    return json_sprintf("%.17g", value);
+}
+
+static double number_of(const json_t *text)
+{
+    return json_is_string(text) ? strtod(json_string_value(text), NULL) : NAN;
+}
+
+static json_t *numbers(const double *values, int count)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array, number(values[i]));
+    return array;
+}
+
+static void read_numbers(const json_t *array, double *values, int count)
+{
+    for (int i = 0; i < count; i++)
+        values[i] = number_of(json_array_get(array, (size_t)i));
+}
+
+static json_t *epoch_json(const struct sp_epoch_summary *epoch)
+{
+    return json_pack("{s:i, s:I, s:o, s:o, s:o, s:o, s:o}", "epoch", epoch->epoch, "minibatch",
+                     (json_int_t)epoch->minibatch, "loss", number(epoch->loss), "accuracy", number(epoch->accuracy),
+                     "train_accuracy", number(epoch->train_accuracy), "test_loss", number(epoch->test_loss), "time_s",
+                     number(epoch->time_s));
+}
+
+static struct sp_epoch_summary read_epoch(const json_t *json)
+{
+    return (struct sp_epoch_summary){.epoch = (int)json_integer_value(json_object_get(json, "epoch")),
+                                     .minibatch = json_integer_value(json_object_get(json, "minibatch")),
+                                     .loss = number_of(json_object_get(json, "loss")),
+                                     .accuracy = number_of(json_object_get(json, "accuracy")),
+                                     .train_accuracy = number_of(json_object_get(json, "train_accuracy")),
+                                     .test_loss = number_of(json_object_get(json, "test_loss")),
+                                     .time_s = number_of(json_object_get(json, "time_s"))};
+}
+
+static json_t *lane_json(const struct sp_lane_total *total)
+{
+    json_t *counts = json_array();
+    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
+        json_array_append_new(counts, json_integer((json_int_t)total->count[k]));
+    return json_pack("{s:o, s:o, s:o, s:o}", "data_wait_s", number(total->data_wait_s), "seconds",
+                     numbers(total->seconds, SP_SPAN_KIND_COUNT), "count", counts, "wait_s",
+                     numbers(total->wait_s, SP_PAYLOAD_COUNT));
+}
+
+static void read_lane(const json_t *json, struct sp_lane_total *total)
+{
+    read_numbers(json_object_get(json, "seconds"), total->seconds, SP_SPAN_KIND_COUNT);
+    read_numbers(json_object_get(json, "wait_s"), total->wait_s, SP_PAYLOAD_COUNT);
+    total->data_wait_s = number_of(json_object_get(json, "data_wait_s"));
+    for (int k = 0; k < SP_SPAN_KIND_COUNT; k++)
+        total->count[k] = json_integer_value(json_array_get(json_object_get(json, "count"), (size_t)k));
+}
+
+static json_t *snapshot_json(const struct exec_snapshot *snapshot)
+{
+    return json_pack("{s:o, s:I, s:o}", "at_s", number(snapshot->at_s), "staleness", (json_int_t)snapshot->staleness,
+                     "total", lane_json(&snapshot->total));
+}
+
+static void read_snapshot(const json_t *json, struct exec_snapshot *snapshot)
+{
+    snapshot->at_s = number_of(json_object_get(json, "at_s"));
+    snapshot->staleness = json_integer_value(json_object_get(json, "staleness"));
+    read_lane(json_object_get(json, "total"), &snapshot->total);
+}
+
+/* What is counted while training and does not follow from the instructions. */
+json_t *exec_checkpoint_progress(const struct exec_run *run)
+{
+    const struct exec_progress_state *p = &run->progress;
+    json_t *epochs = json_array(), *lanes = json_array(), *snapshots = json_array();
+    int devices = run->plan->device_count;
+    for (int e = 0; e < p->epoch_count; e++)
+        json_array_append_new(epochs, epoch_json(&p->epochs[e]));
+    for (int d = 0; d < run->trace->device_count; d++)
+        json_array_append_new(lanes, lane_json(&run->trace->lanes[d].total));
+    for (int s = 0; s < p->epoch_count * devices; s++)
+        json_array_append_new(snapshots, snapshot_json(&run->snapshots[s]));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "snapshots", snapshots, "elapsed_s",
+                     number(exec_run_now_s(run)), "done", (json_int_t)p->done, "correct_since",
+                     (json_int_t)p->correct_since, "loss_from", (json_int_t)p->loss_from, "epochs", epochs, "devices",
+                     lanes);
+}
+
+/* False when the text is not what exec_checkpoint_progress wrote for such a run. */
+bool exec_checkpoint_restore(struct exec_run *run, const json_t *json)
+{
+    struct exec_progress_state *p = &run->progress;
+    const json_t *epochs = json_object_get(json, "epochs"), *lanes = json_object_get(json, "devices");
+    double elapsed_s = number_of(json_object_get(json, "elapsed_s"));
+    p->done = json_integer_value(json_object_get(json, "done"));
+    p->correct_since = json_integer_value(json_object_get(json, "correct_since"));
+    p->loss_from = json_integer_value(json_object_get(json, "loss_from"));
+    if (json_array_size(epochs) > (size_t)sp_plan_evaluations(run->plan) || p->loss_from < 0 ||
+        p->done < p->loss_from || p->done > run->plan->minibatches || !(elapsed_s >= 0) ||
+        json_array_size(lanes) != (size_t)run->trace->device_count)
+        return false;
+    p->epoch_count = (int)json_array_size(epochs);
+    for (int e = 0; e < p->epoch_count; e++)
+        p->epochs[e] = read_epoch(json_array_get(epochs, (size_t)e));
+    const json_t *snapshots = json_object_get(json, "snapshots");
+    for (int s = 0; s < p->epoch_count * run->plan->device_count; s++)
+        read_snapshot(json_array_get(snapshots, (size_t)s), &run->snapshots[s]);
+    for (int d = 0; d < run->trace->device_count; d++)
+        read_lane(json_array_get(lanes, (size_t)d), &run->trace->lanes[d].total);
+    run->start_s += exec_run_now_s(run) - elapsed_s;
+    run->gate.last_s = elapsed_s;
+    return true;
+}
