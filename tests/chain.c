@@ -9,25 +9,31 @@
 
 #include <cmocka.h>
 
-const struct sp_network *chain_network(void)
+struct sp_network chain_of(struct sp_layer *layers, struct sp_shape *shapes, int count)
 {
-    static struct sp_layer layers[CHAIN_LAYERS];
-    static struct sp_shape shapes[CHAIN_LAYERS + 1];
-    static const struct sp_network network = {.name = "chain",
-                                              .layers = layers,
-                                              .layer_count = CHAIN_LAYERS,
-                                              .tensor_count = CHAIN_LAYERS + 1,
-                                              .shapes = shapes,
-                                              .weight_layer_count = CHAIN_LAYERS};
-    for (int l = 0; l <= CHAIN_LAYERS; l++)
+    for (int l = 0; l <= count; l++)
         shapes[l] = (struct sp_shape){1, 1, 1};
-    for (int l = 0; l < CHAIN_LAYERS; l++)
+    for (int l = 0; l < count; l++)
         layers[l] = (struct sp_layer){.type = SP_LAYER_FULLY_CONNECTED,
                                       .inputs = {l},
                                       .input_count = 1,
                                       .weight_number = l + 1,
                                       .group = l + 1,
                                       .parameters = {1, 0}};
+    return (struct sp_network){.name = "chain",
+                               .layers = layers,
+                               .layer_count = count,
+                               .tensor_count = count + 1,
+                               .shapes = shapes,
+                               .weight_layer_count = count};
+}
+
+const struct sp_network *chain_network(void)
+{
+    static struct sp_layer layers[CHAIN_LAYERS];
+    static struct sp_shape shapes[CHAIN_LAYERS + 1];
+    static struct sp_network network;
+    network = chain_of(layers, shapes, CHAIN_LAYERS);
     return &network;
 }
 

@@ -10,7 +10,10 @@
 
 enum { CHAIN_LAYERS = 9, CHAIN_STEPS = 256 };
 
-/* Fully connected layers of one neuron. Made at the first call. */
+/* `count` fully connected layers of one neuron, in layers[count] and shapes[count + 1], which the network keeps. */
+struct sp_network chain_of(struct sp_layer *layers, struct sp_shape *shapes, int count);
+
+/* One of CHAIN_LAYERS. */
 const struct sp_network *chain_network(void);
 
 /* 0 .. n-1, the same in each run. */

@@ -5,6 +5,7 @@
 #include "common/alloc.h"
 #include "common/file.h"
 #include "exec/safetensors.h"
+#include "tests/folder.h"
 #include "tests/training.h"
 
 #include <errno.h>
@@ -21,23 +22,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/test_checkpoint.XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
 
 /* What a finished run comes to. */
 struct outcome {
@@ -84,7 +68,7 @@ static void expect_same(const struct outcome *a, const struct outcome *b, const 
 
 static void path_of(char *path, size_t size, int64_t done)
 {
-    snprintf(path, size, "%s/minibatch-%09lld.safetensors", folder, (long long)done);
+    snprintf(path, size, "%s/minibatch-%09lld.safetensors", test_folder, (long long)done);
 }
 
 /* Every schedule, weights, microbatches, placement, two phases, at random; a checkpoint after every minibatch; resumed
@@ -121,7 +105,7 @@ static void a_resumed_run_is_the_uninterrupted_one(void **state)
             struct run run;
             run_open(&s, &run);
             struct outcome alone = finish(&run);
-            s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 1, .keep = 1000};
+            s.checkpoint = (struct exec_checkpoint_config){.folder = test_folder, .epoch_minibatches = 1, .keep = 1000};
             run_open(&s, &run);
             struct outcome watched = finish(&run);
             expect_same(&alone, &watched, s.phases[0].schedule->name, -1);
@@ -136,7 +120,7 @@ static void a_resumed_run_is_the_uninterrupted_one(void **state)
                 expect_same(&alone, &resumed, s.phases[0].schedule->name, done);
                 outcome_fini(&resumed);
             }
-            exec_checkpoint_prune(folder, 0);
+            exec_checkpoint_prune(test_folder, 0);
             outcome_fini(&alone);
         }
 }
@@ -204,7 +188,7 @@ static bool train(const struct exec_backend *backend, const char *where, usecond
 static int count_checkpoints(void)
 {
     char command[160];
-    snprintf(command, sizeof command, "exit $(ls %s | wc -l)", folder);
+    snprintf(command, sizeof command, "exit $(ls %s | wc -l)", test_folder);
     return WEXITSTATUS(system(command));
 }
 
@@ -226,23 +210,23 @@ static void a_run_killed_twenty_times_ends_in_the_same_weights(void **state)
     char alone[96];
     uint32_t random = 5;
     for (int b = 0; exec_backends[b] != NULL; b++) {
-        snprintf(alone, sizeof alone, "%s.alone", folder);
+        snprintf(alone, sizeof alone, "%s.alone", test_folder);
         assert_int_equal(mkdir(alone, 0700), 0);
         assert_true(train(exec_backends[b], alone, 0));
         for (int killed = 0; killed < 20;) /* a run that got through begins again */
-            if (train(exec_backends[b], folder, (useconds_t)(3000 + 2000 * pick(&random, 30))))
-                exec_checkpoint_prune(folder, 0);
+            if (train(exec_backends[b], test_folder, (useconds_t)(3000 + 2000 * pick(&random, 30))))
+                exec_checkpoint_prune(test_folder, 0);
             else
                 killed++;
-        assert_true(train(exec_backends[b], folder, 0));
+        assert_true(train(exec_backends[b], test_folder, 0));
         assert_int_equal(count_checkpoints(), 2);
         size_t expected_count, found_count;
-        char *expected = tensors_at_end(alone, &expected_count), *found = tensors_at_end(folder, &found_count);
+        char *expected = tensors_at_end(alone, &expected_count), *found = tensors_at_end(test_folder, &found_count);
         assert_int_equal(expected_count, found_count);
         assert_memory_equal(expected, found, found_count);
         free(expected);
         free(found);
-        exec_checkpoint_prune(folder, 0);
+        exec_checkpoint_prune(test_folder, 0);
         exec_checkpoint_prune(alone, 0);
         rmdir(alone);
     }
@@ -258,7 +242,7 @@ static void a_run_that_is_asked_to_stop_leaves_a_checkpoint(void **state)
         struct run run;
         s.workers = how == 0 ? EXEC_WORKERS_THREADS : EXEC_WORKERS_ONE;
         s.stop = &stop;
-        s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .keep = 2};
+        s.checkpoint = (struct exec_checkpoint_config){.folder = test_folder, .keep = 2};
         run_open(&s, &run);
         assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INTERRUPTED);
         assert_int_equal(exec_trainer_stopped_after(run.trainer), 1);
@@ -266,7 +250,7 @@ static void a_run_that_is_asked_to_stop_leaves_a_checkpoint(void **state)
         run_close(&run);
         sp_error_fini(&err);
         stop = 2; /* at once, without one */
-        exec_checkpoint_prune(folder, 0);
+        exec_checkpoint_prune(test_folder, 0);
         run_open(&s, &run);
         assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INTERRUPTED);
         assert_int_equal(count_checkpoints(), 0);
@@ -293,7 +277,7 @@ static void a_full_disk_loses_nothing(void **state)
     struct rlimit old, small;
     s.minibatches = 6;
     s.checkpoint =
-        (struct exec_checkpoint_config){.folder = folder, .epoch_minibatches = 3, .keep = 2, .warn = keep_warning};
+        (struct exec_checkpoint_config){.folder = test_folder, .epoch_minibatches = 3, .keep = 2, .warn = keep_warning};
     run_open(&s, &run);
     run_train(&run);
     run_close(&run);
@@ -313,7 +297,7 @@ static void a_full_disk_loses_nothing(void **state)
     assert_int_equal(count_checkpoints(), 2); /* the old ones, nothing half-written */
     run_close(&run);
     sp_error_fini(&err);
-    exec_checkpoint_prune(folder, 0);
+    exec_checkpoint_prune(test_folder, 0);
 }
 
 /* Checkpoints after minibatches 4 and 8 of 8; `path` is the first one's, where a pipeline has minibatches in flight. */
@@ -324,7 +308,7 @@ static struct run_setting leave_one(struct run_setting s, char *path, size_t siz
                                                    {.key = "network", .value = "lenet5"}};
     s.minibatches = 8;
     s.checkpoint = (struct exec_checkpoint_config){
-        .folder = folder, .epoch_minibatches = 4, .keep = 2, .settings = settings, .setting_count = 2};
+        .folder = test_folder, .epoch_minibatches = 4, .keep = 2, .settings = settings, .setting_count = 2};
     run_open(&s, &run);
     run_train(&run);
     run_close(&run);
@@ -367,7 +351,7 @@ static void a_checkpoint_of_another_run_is_refused(void **state)
     s.checkpoint.setting_count = 0;
     s.minibatches = 3;
     expect_refused(&s, "4 minibatches are done there, this one has 3");
-    exec_checkpoint_prune(folder, 0);
+    exec_checkpoint_prune(test_folder, 0);
 }
 
 static void remember_length(void *self, const char *key, const char *there, const char *here)
@@ -403,7 +387,7 @@ static void a_run_is_continued_for_longer(void **state)
         expect_same(&straight, &longer, schedules[k], from[k]);
         outcome_fini(&straight);
         outcome_fini(&longer);
-        exec_checkpoint_prune(folder, 0);
+        exec_checkpoint_prune(test_folder, 0);
     }
 }
 
@@ -422,7 +406,7 @@ static void the_end_of_a_pipeline_is_not_continued(void **state)
     assert_non_null(strstr(err.text, "after 8 minibatches the pipeline ran empty, at the end of a run; one of 17"));
     run_close(&run);
     sp_error_fini(&err);
-    exec_checkpoint_prune(folder, 0);
+    exec_checkpoint_prune(test_folder, 0);
 }
 
 static void write_bytes(const char *path, const char *bytes, size_t count)
@@ -464,16 +448,16 @@ static void a_damaged_checkpoint_is_refused_and_the_one_before_found(void **stat
     path_of(newest, sizeof newest, 8);
     write_bytes(newest, good, count / 2);
     char *found, *notes;
-    assert_int_equal(exec_checkpoint_find(folder, &found, &notes, &err), SP_OK);
+    assert_int_equal(exec_checkpoint_find(test_folder, &found, &notes, &err), SP_OK);
     assert_string_equal(found, path);
     assert_non_null(strstr(notes, "truncated"));
     free(found);
     free(notes);
     write_bytes(path, good, count / 3);
-    assert_int_equal(exec_checkpoint_find(folder, &found, &notes, &err), SP_E_INPUT);
+    assert_int_equal(exec_checkpoint_find(test_folder, &found, &notes, &err), SP_E_INPUT);
     sp_error_fini(&err);
     free(good);
-    exec_checkpoint_prune(folder, 0);
+    exec_checkpoint_prune(test_folder, 0);
 }
 
 /* tests/fixtures/python.safetensors was written by the Python package: see python_safetensors.py beside it. */
@@ -549,5 +533,5 @@ int main(void)
         cmocka_unit_test(a_folder_is_one_run_s),
         cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
     };
-    return cmocka_run_group_tests_name("checkpoint", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("checkpoint", tests, test_folder_make, test_folder_remove);
 }

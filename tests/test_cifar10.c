@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "exec/data/augment.h"
 #include "exec/data/data.h"
+#include "tests/folder.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -19,7 +20,7 @@
 
 enum { FILES = 6, PIXELS = 3072, RECORD = 1 + PIXELS };
 
-static char parent[64], folder[96];
+static char folder[96]; /* within test_folder */
 static const char *const names[FILES] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
                                          "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"};
 
@@ -53,23 +54,10 @@ static void write_files(void)
 
 static int make_folder(void **state)
 {
-    (void)state;
-    strcpy(parent, "/tmp/stalepipe-cifar10-XXXXXX");
-    if (mkdtemp(parent) == NULL)
+    if (test_folder_make(state) != 0)
         return 1;
-    snprintf(folder, sizeof folder, "%s/cifar-10-batches-bin", parent);
+    snprintf(folder, sizeof folder, "%s/cifar-10-batches-bin", test_folder);
     return mkdir(folder, 0700);
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    for (int f = 0; f < FILES; f++) {
-        char *path = path_of(f);
-        unlink(path);
-        free(path);
-    }
-    return rmdir(folder) != 0 || rmdir(parent) != 0;
 }
 
 static const char *parents[EXEC_DATA_PARENTS]; /* for "auto" */
@@ -170,7 +158,7 @@ static void auto_takes_the_first_place_that_has_it(void **state)
     struct sp_error err = {0};
     struct exec_dataset *set;
     parents[0] = "/nowhere/at/all";
-    parents[2] = parent;
+    parents[2] = test_folder;
     set = open_good("auto");
     exec_dataset_close(&set);
 
@@ -223,5 +211,5 @@ int main(void)
         cmocka_unit_test(auto_takes_the_first_place_that_has_it),
         cmocka_unit_test(the_loader_augments_by_position),
     };
-    return cmocka_run_group_tests_name("cifar10", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("cifar10", tests, make_folder, test_folder_remove);
 }

@@ -3,6 +3,7 @@
  */
 #include "common/alloc.h"
 #include "exec/data/data.h"
+#include "tests/folder.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,8 +18,6 @@
 
 enum { TRAIN = 20, TEST = 7, SIDE = 28 };
 
-static char folder[64];
-
 static const char *const names[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                                     "t10k-labels-idx1-ubyte"};
 
@@ -32,7 +31,7 @@ static void put32(FILE *file, uint32_t value)
 static void write_files(void)
 {
     for (int f = 0; f < 4; f++) {
-        char *path = sp_format("%s/%s", folder, names[f]);
+        char *path = sp_format("%s/%s", test_folder, names[f]);
         FILE *file = fopen(path, "w");
         int count = f < 2 ? TRAIN : TEST;
         assert_non_null(file);
@@ -52,26 +51,8 @@ static void write_files(void)
 
 static sp_status open_set(struct exec_dataset **set, struct sp_error *err)
 {
-    struct exec_dataset_config config = {.set = "mnist", .dir = folder, .mark = {"exp.yaml", 3, 7}};
+    struct exec_dataset_config config = {.set = "mnist", .dir = test_folder, .mark = {"exp.yaml", 3, 7}};
     return exec_dataset_open(&config, set, err);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/stalepipe-data-XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    for (int f = 0; f < 4; f++) {
-        char *path = sp_format("%s/%s", folder, names[f]);
-        unlink(path);
-        free(path);
-    }
-    return rmdir(folder);
 }
 
 static void good_files_are_read(void **state)
@@ -94,7 +75,7 @@ static void good_files_are_read(void **state)
 /* Damages one byte, or the length, of one file. */
 static void damage(int file, long at, int value, long length)
 {
-    char *path = sp_format("%s/%s", folder, names[file]);
+    char *path = sp_format("%s/%s", test_folder, names[file]);
     FILE *stream = fopen(path, "r+");
     assert_non_null(stream);
     if (at >= 0) {
@@ -273,5 +254,5 @@ int main(void)
         cmocka_unit_test(two_takers_get_the_same_batches_from_any_number_of_threads),
         cmocka_unit_test(the_end_of_the_test_set_is_padded),
     };
-    return cmocka_run_group_tests_name("data", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("data", tests, test_folder_make, test_folder_remove);
 }

@@ -3,6 +3,7 @@
  */
 #include "common/alloc.h"
 #include "exec/data/fetch.h"
+#include "tests/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,33 +15,16 @@
 
 #include <cmocka.h>
 
-static char folder[64];
-
 static void shell(const char *form, ...) __attribute__((format(printf, 1, 2)));
 static void shell(const char *form, ...)
 {
     char command[512];
-    int used = snprintf(command, sizeof command, "cd %s && ", folder);
+    int used = snprintf(command, sizeof command, "cd %s && ", test_folder);
     va_list values;
     va_start(values, form);
     vsnprintf(command + used, sizeof command - (size_t)used, form, values);
     va_end(values);
     assert_int_equal(system(command), 0);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/test_fetch.XXXXXX");
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 /* `printf abc | md5sum`, `printf defg | md5sum` */
@@ -53,7 +37,7 @@ static const struct exec_source two = {
 
 static sp_status fetch(const struct exec_source *source, const char *into, struct sp_error *err)
 {
-    char *from = sp_format("%s/from", folder), *to = sp_format("%s/%s", folder, into);
+    char *from = sp_format("%s/from", test_folder), *to = sp_format("%s/%s", test_folder, into);
     sp_status status = exec_fetch(source, from, to, true, err);
     free(from);
     free(to);
@@ -114,7 +98,7 @@ static void an_archive_is_unpacked_whole(void **state)
     struct sp_error err = {0};
     char md5[33] = "";
     shell("rm -rf from && mkdir -p from/set && printf abc > from/set/x && tar -C from -czf from/set.tgz set");
-    char *command = sp_format("md5sum < %s/from/set.tgz", folder);
+    char *command = sp_format("md5sum < %s/from/set.tgz", test_folder);
     FILE *sum = popen(command, "r");
     assert_int_equal(fscanf(sum, "%32s", md5), 1);
     pclose(sum);
@@ -137,5 +121,5 @@ int main(void)
         cmocka_unit_test(an_interrupted_download_goes_on), cmocka_unit_test(what_cannot_be_had_is_said_with_what_to_do),
         cmocka_unit_test(an_archive_is_unpacked_whole),
     };
-    return cmocka_run_group_tests_name("fetch", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("fetch", tests, test_folder_make, test_folder_remove);
 }

@@ -4,7 +4,7 @@
 #include "common/alloc.h"
 #include "common/schedule.h"
 #include "sim/ahead.h"
-#include "sim/simulate.h"
+#include "tests/chain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,28 +15,6 @@
 #include <cmocka.h>
 
 enum { STAGES = 6, PHASES = 3 };
-
-static struct sp_layer layers[STAGES];
-static struct sp_shape shapes[STAGES + 1];
-static struct sp_network network = {.name = "chain",
-                                    .layers = layers,
-                                    .layer_count = STAGES,
-                                    .tensor_count = STAGES + 1,
-                                    .shapes = shapes,
-                                    .weight_layer_count = STAGES};
-
-static void make_network(void)
-{
-    for (int l = 0; l <= STAGES; l++)
-        shapes[l] = (struct sp_shape){1, 1, 1};
-    for (int l = 0; l < STAGES; l++)
-        layers[l] = (struct sp_layer){.type = SP_LAYER_FULLY_CONNECTED,
-                                      .inputs = {l},
-                                      .input_count = 1,
-                                      .weight_number = l + 1,
-                                      .group = l + 1,
-                                      .parameters = {1, 0}};
-}
 
 static uint32_t random_state = 7;
 static int below(int n)
@@ -70,7 +48,7 @@ static struct sp_plan *plan_of(int P, const int *forward, const int *backward, c
                                     .phase_count = phase_count};
     struct sp_plan *plan;
     struct sp_error err = {0};
-    if (sp_plan_create(&network, &config, &plan, &err) != SP_OK)
+    if (sp_plan_create(chain_network(), &config, &plan, &err) != SP_OK)
         fail_msg("%s", err.text);
     return plan;
 }
@@ -177,7 +155,6 @@ static void jumped_runs_equal_whole_ones(void **state)
 {
     (void)state;
     int jumps = 0, long_runs = 0, shared_jumps = 0, shared_runs = 0;
-    make_network();
     for (int n = 0; n < 600; n++) {
         struct sp_plan *plan = random_plan();
         struct sim_cost *cost = random_cost(plan);
@@ -232,7 +209,6 @@ static void order_of_time_makes_no_difference_where_nothing_is_shared(void **sta
 {
     (void)state;
     int jumps = 0;
-    make_network();
     for (int n = 0; n < 300; n++) {
         struct sp_plan *plan = random_plan();
         struct sim_cost *cost = private_cost(plan);
@@ -260,7 +236,6 @@ static void a_million_million_minibatches_take_their_closed_form(void **state)
 {
     (void)state;
     int64_t N = 1000000000000;
-    make_network();
     struct sp_phase phase = {.schedule = sp_schedule_find("stale"), .microbatches = 1, .minibatches = N};
     struct sp_plan *plan = plan_of(1, NULL, NULL, &phase, 1, true);
     struct sim_cost *cost = sim_cost_alloc(plan);
@@ -285,7 +260,6 @@ static void a_long_pipeline_goes_at_the_pace_of_its_slowest_stage(void **state)
 {
     (void)state;
     double time_s[2];
-    make_network();
     for (int r = 0; r < 2; r++) {
         struct sp_phase phase = {
             .schedule = sp_schedule_find("stale"), .microbatches = 1, .minibatches = r == 0 ? 1000 : 1000001000};

@@ -2,6 +2,7 @@
  * Network files: right ones, every mistake told where it is, damaged ones.
  */
 #include "common/layer.h"
+#include "tests/folder.h"
 #include "tests/networks.h"
 
 #include <setjmp.h>
@@ -14,23 +15,13 @@
 
 #include <cmocka.h>
 
-/* Network files are written to this folder. */
-static char folder[] = "/tmp/stalepipe-network-XXXXXX", path[64];
+static char path[96]; /* of the network file */
 
 static int make_folder(void **state)
 {
-    (void)state;
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    snprintf(path, sizeof path, "%s/net.yaml", folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
+    int status = test_folder_make(state);
+    snprintf(path, sizeof path, "%s/net.yaml", test_folder);
+    return status;
 }
 
 static sp_status read_bytes(const char *text, size_t size, struct sp_network **network, struct sp_error *err)
@@ -446,5 +437,5 @@ int main(void)
         cmocka_unit_test(long_files_end_somewhere),
         cmocka_unit_test(damaged_files_are_read_or_rejected),
     };
-    return cmocka_run_group_tests_name("network_file", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("network_file", tests, make_folder, test_folder_remove);
 }

@@ -4,6 +4,7 @@
  */
 #include "common/alloc.h"
 #include "common/file.h"
+#include "tests/folder.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -55,13 +56,11 @@ enum { SCRIPTS = sizeof scripts / sizeof *scripts };
 /* Scripts that others load. */
 static const char *const parts[] = {"style", "sides", "terminal", "devices", "kinds", "stages", "below"};
 
-static char folder[] = "/tmp/stalepipe-plots-XXXXXX";
-
 /* Runs a script on FOLDER/table.csv; its exit status. What it said, and where the picture is: the caller frees. */
 static int draw(const char *script, const char *ending, char **said, char **picture)
 {
-    char *csv = sp_format("%s/table.csv", folder), *log = sp_format("%s/said", folder);
-    *picture = sp_format("%s/picture.%s", folder, ending);
+    char *csv = sp_format("%s/table.csv", test_folder), *log = sp_format("%s/said", test_folder);
+    *picture = sp_format("%s/picture.%s", test_folder, ending);
     unlink(*picture);
     char *command = sp_format("gnuplot -e \"csv='%s'; out='%s'\" plots/%s.gp 2>%s >&2", csv, *picture, script, log);
     int status = system(command);
@@ -77,7 +76,7 @@ static int draw(const char *script, const char *ending, char **said, char **pict
 /* The table's bytes; NULL: no table. */
 static void write_table(const void *bytes, size_t size)
 {
-    char *path = sp_format("%s/table.csv", folder);
+    char *path = sp_format("%s/table.csv", test_folder);
     unlink(path);
     if (bytes != NULL) {
         FILE *file = fopen(path, "w");
@@ -196,7 +195,7 @@ static void damaged_tables_are_told_by_line(void **state)
         write_table(table, strlen(table));
         expect_one_line(name, "another table", "the first line is not");
         free(table);
-        table = sp_format("%s\n%s\n$(touch %s/broken)\n", header, row, folder); /* names go to a shell */
+        table = sp_format("%s\n%s\n$(touch %s/broken)\n", header, row, test_folder); /* names go to a shell */
         write_table(table, strlen(table));
         expect_one_line(name, "a shell's word", "line 3 has a quote, a dollar");
         free(table);
@@ -208,21 +207,6 @@ static void damaged_tables_are_told_by_line(void **state)
     }
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char *command = sp_format("rm -r %s", folder);
-    int status = system(command);
-    free(command);
-    return status;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,5 +215,5 @@ int main(void)
         cmocka_unit_test(tables_without_rows_are_told),
         cmocka_unit_test(damaged_tables_are_told_by_line),
     };
-    return cmocka_run_group_tests_name("plots", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("plots", tests, test_folder_make, test_folder_remove);
 }

@@ -7,6 +7,7 @@
 #include "common/report/page.h"
 #include "common/report/table.h"
 #include "common/report/timeline.h"
+#include "tests/folder.h"
 
 #include <jansson.h>
 
@@ -22,11 +23,9 @@
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/stalepipe-report-XXXXXX";
-
 static char *write_file(const char *name, const char *text)
 {
-    char *path = sp_format("%s/%s", folder, name);
+    char *path = sp_format("%s/%s", test_folder, name);
     struct sp_error err = {0};
     assert_int_equal(sp_file_write(path, text, &err), SP_OK);
     return path;
@@ -34,7 +33,7 @@ static char *write_file(const char *name, const char *text)
 
 static char *read_file(const char *name)
 {
-    char *path = sp_format("%s/%s", folder, name), *text;
+    char *path = sp_format("%s/%s", test_folder, name), *text;
     size_t size;
     struct sp_error err = {0};
     if (sp_file_read(path, 1 << 26, NULL, &text, &size, &err) != SP_OK)
@@ -51,7 +50,7 @@ static int run_program(const char *words)
     assert_true(length > 0);
     self[length] = '\0';
     *strrchr(self, '/') = '\0';
-    char *command = sp_format("%s/../stalepipe %s >%s/said 2>&1", self, words, folder);
+    char *command = sp_format("%s/../stalepipe %s >%s/said 2>&1", self, words, test_folder);
     int status = system(command);
     free(command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -236,16 +235,16 @@ static void the_page_of_a_run_needs_nothing_else(void **state)
 {
     (void)state;
     free(write_file("page.yaml", experiment));
-    char *words = sp_format("sim %s/page.yaml -o %s/run", folder, folder), *said = NULL;
+    char *words = sp_format("sim %s/page.yaml -o %s/run", test_folder, test_folder), *said = NULL;
     if (run_program(words) != 0)
         fail_msg("%s: %s", words, said = read_file("said"));
     free(words);
-    words = sp_format("report %s/run", folder);
+    words = sp_format("report %s/run", test_folder);
     if (run_program(words) != 0)
         fail_msg("%s: %s", words, said = read_file("said"));
     free(words);
     free(said);
-    char *html = read_file("run/report.html"), *csv = sp_format("%s/run/timeline.csv", folder);
+    char *html = read_file("run/report.html"), *csv = sp_format("%s/run/timeline.csv", test_folder);
     check_alone(html);
     check_nesting(html);
     check_timeline(html, csv);
@@ -266,7 +265,7 @@ static void plans_that_take_no_time_are_listed(void **state)
     (void)state;
     char *csv = write_file("zero.csv", "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\na,0,0,0,0\n");
     char *yaml = write_file("zero.yaml", "pipeline: {cuts: auto}\ndevices: {count: 1}\n");
-    char *words = sp_format("plan %s --set 'network={profile: %s}' --json -o %s/zero", yaml, csv, folder);
+    char *words = sp_format("plan %s --set 'network={profile: %s}' --json -o %s/zero", yaml, csv, test_folder);
     assert_int_equal(run_program(words), 0);
     char *said = read_file("said"), *listed = read_file("zero/candidates.csv");
     assert_true(occurrences(said, "\"samples_per_s\": 0.0") > 1); /* the summary's is one */
@@ -282,8 +281,8 @@ static void plans_that_take_no_time_are_listed(void **state)
 static void a_damaged_run_is_told(void **state)
 {
     (void)state;
-    char *words = sp_format("report %s/run", folder);
-    char *page = sp_format("%s/run/report.html", folder);
+    char *words = sp_format("report %s/run", test_folder);
+    char *page = sp_format("%s/run/report.html", test_folder);
     unlink(page);
     free(write_file("run/timeline.csv", HEADER "0,device 0,forward,0,0,0,0,,0\n0,device 0,sideways,0,0,0,0,,0,1\n"));
     assert_int_equal(run_program(words), 2);
@@ -335,7 +334,7 @@ static const char comparisons[] =
 
 static void write_sweep(void)
 {
-    char *made = sp_format("%s/all/sweep", folder);
+    char *made = sp_format("%s/all/sweep", test_folder);
     struct sp_error err = {0};
     assert_int_equal(sp_folder_make(made, &err), SP_OK);
     free(made);
@@ -347,7 +346,7 @@ static void write_sweep(void)
 
 static char *report_on(const char *below)
 {
-    char *words = sp_format("report %s/%s", folder, below), *page = sp_format("%s/report.html", below);
+    char *words = sp_format("report %s/%s", test_folder, below), *page = sp_format("%s/report.html", below);
     if (run_program(words) != 0)
         fail_msg("%s: %s", words, read_file("said"));
     char *html = read_file(page);
@@ -376,7 +375,7 @@ static void what_goes_with_the_network_is_not_in_a_panels_name(void **state)
         "c,2,0,sim,ok,c,resnet20,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/c,,stale,[1],0.2,0.5\n";
     static const char means[] = "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
                                 "0,,sim,speedup,,1,1.1,,,,\n1,,sim,speedup,,1,1.2,,,,\n2,,sim,speedup,,1,1.3,,,,\n";
-    char *made = sp_format("%s/zipped", folder);
+    char *made = sp_format("%s/zipped", test_folder);
     struct sp_error err = {0};
     assert_int_equal(sp_folder_make(made, &err), SP_OK);
     free(made);
@@ -423,7 +422,7 @@ static void the_page_of_a_sweep_says_what_its_files_say(void **state)
 static void sweeps_below_a_folder_share_a_page(void **state)
 {
     (void)state;
-    char *later = sp_format("%s/all/later", folder);
+    char *later = sp_format("%s/all/later", test_folder);
     struct sp_error err = {0};
     assert_int_equal(sp_folder_make(later, &err), SP_OK);
     free(later);
@@ -445,38 +444,24 @@ static void sweeps_below_a_folder_share_a_page(void **state)
 static void what_is_no_report_is_told(void **state)
 {
     (void)state;
-    char *words = sp_format("report %s/all/sweep", folder), *path = sp_format("%s/all/sweep/summary.csv", folder);
+    char *words = sp_format("report %s/all/sweep", test_folder),
+         *path = sp_format("%s/all/sweep/summary.csv", test_folder);
     unlink(path);
     assert_int_equal(run_program(words), 2);
     char *said = read_file("said");
     assert_non_null(strstr(said, "the sweep has not been finished"));
     free(said);
     free(words);
-    words = sp_format("report %s/all", folder);
+    words = sp_format("report %s/all", test_folder);
     assert_int_equal(run_program(words), 2);
     said = read_file("said");
     assert_non_null(strstr(said, "none of its sweeps has been finished"));
     free(said);
     free(words);
-    words = sp_format("report %s/all/sweep/figures", folder);
+    words = sp_format("report %s/all/sweep/figures", test_folder);
     assert_int_equal(run_program(words), 2);
     free(words);
     free(path);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char *command = sp_format("rm -r %s", folder);
-    int status = system(command);
-    free(command);
-    return status;
 }
 
 int main(void)
@@ -494,5 +479,5 @@ int main(void)
         cmocka_unit_test(sweeps_below_a_folder_share_a_page),
         cmocka_unit_test(what_is_no_report_is_told),
     };
-    return cmocka_run_group_tests_name("report", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("report", tests, test_folder_make, test_folder_remove);
 }

@@ -5,7 +5,7 @@
  */
 #include "common/alloc.h"
 #include "common/schedule.h"
-#include "sim/simulate.h"
+#include "tests/chain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,25 +25,6 @@ static double now_s(void)
 
 static struct sp_layer layers[MOST_LAYERS];
 static struct sp_shape shapes[MOST_LAYERS + 1];
-
-static struct sp_network chain(int count)
-{
-    for (int l = 0; l <= count; l++)
-        shapes[l] = (struct sp_shape){1, 1, 1};
-    for (int l = 0; l < count; l++)
-        layers[l] = (struct sp_layer){.type = SP_LAYER_FULLY_CONNECTED,
-                                      .inputs = {l},
-                                      .input_count = 1,
-                                      .weight_number = l + 1,
-                                      .group = l + 1,
-                                      .parameters = {1, 0}};
-    return (struct sp_network){.name = "chain",
-                               .layers = layers,
-                               .layer_count = count,
-                               .tensor_count = count + 1,
-                               .shapes = shapes,
-                               .weight_layer_count = count};
-}
 
 /* What the simulator has to do beside the plain events. */
 enum extra { PLAIN, CONTENTION, FAIR, NOISE };
@@ -80,7 +61,7 @@ static void add_extra(struct sim_cost *cost, enum extra extra, int devices)
 /* One line: `devices` stages, a layer and a device each. */
 static void measure(const struct sp_schedule *schedule, int devices, int64_t minibatches, bool whole, enum extra extra)
 {
-    struct sp_network network = chain(devices);
+    struct sp_network network = chain_of(layers, shapes, devices);
     int *cuts = sp_calloc((size_t)devices, sizeof *cuts);
     for (int k = 0; k + 1 < devices; k++)
         cuts[k] = k + 1;

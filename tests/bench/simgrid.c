@@ -3,7 +3,7 @@
  * their own. Counted are computations (F, B) and transfers, each as one; interleaved, the median of five runs.
  */
 #include "common/schedule.h"
-#include "sim/simulate.h"
+#include "tests/chain.h"
 
 #include <simgrid/actor.h>
 #include <simgrid/comm.h>
@@ -118,24 +118,10 @@ static double theirs(int argc, char **argv, double *virtual_s)
 
 static double ours(int64_t minibatches, double *virtual_s)
 {
-    struct sp_layer layers[P] = {0};
+    struct sp_layer layers[P];
     struct sp_shape shapes[P + 1];
     int cuts[] = {1, 2, 3};
-    for (int l = 0; l <= P; l++)
-        shapes[l] = (struct sp_shape){1, 1, 1};
-    for (int l = 0; l < P; l++)
-        layers[l] = (struct sp_layer){.type = SP_LAYER_FULLY_CONNECTED,
-                                      .inputs = {l},
-                                      .input_count = 1,
-                                      .weight_number = l + 1,
-                                      .group = l + 1,
-                                      .parameters = {1, 0}};
-    struct sp_network network = {.name = "chain",
-                                 .layers = layers,
-                                 .layer_count = P,
-                                 .tensor_count = P + 1,
-                                 .shapes = shapes,
-                                 .weight_layer_count = P};
+    struct sp_network network = chain_of(layers, shapes, P);
     struct sp_phase phase = {.schedule = sp_schedule_find("stale"), .microbatches = 1, .minibatches = minibatches};
     struct sp_plan_config config = {.cuts = cuts, .cut_count = P - 1, .batch = 1, .phases = &phase, .phase_count = 1};
     struct sp_plan *plan;

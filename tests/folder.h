@@ -1,0 +1,11 @@
+/* folder.h - a temporary folder for a suite: cmocka's group setup and teardown. */
+#ifndef TEST_FOLDER_H
+#define TEST_FOLDER_H
+
+/* Its path, between the two. */
+extern char test_folder[64];
+
+int test_folder_make(void **state);
+int test_folder_remove(void **state);
+
+#endif
