@@ -1,0 +1,118 @@
+/*
+ * The readers of measured networks.
+ */
+#include "common/alloc.h"
+#include "tests/searches.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/*
+ * By hand: node2 (10 ms) feeds node3 (4) and node4 (5), which node5 (1) adds up. Two stages: {2} and {3,4,5} take 10
+ * and 10; {2,3} and {4,5}: 14 and 6. So 10 ms, and 20 with one stage.
+ */
+static const char diamond[] =
+    "node5 -- Add(inplace) -- forward_compute_time=1.000, backward_compute_time=0.000, activation_size=8.000, "
+    "parameter_size=0.000\n"
+    "node1 -- Input -- forward_compute_time=99.000, backward_compute_time=0.000, activation_size=602112.000, "
+    "parameter_size=0.000\n"
+    "node2 -- Conv2d(3, 8, kernel_size=(3, 3)) -- forward_compute_time=4.000, backward_compute_time=6.000, "
+    "activation_size=[4.0; 4.0], parameter_size=400.000 -- stage_id=0\n"
+    "node3 -- ReLU(inplace) -- forward_compute_time=1.000, backward_compute_time=3.000, activation_size=8.000, "
+    "parameter_size=0.000\n"
+    "node4 -- ReLU(inplace) -- forward_compute_time=2.000, backward_compute_time=3.000, activation_size=8.000, "
+    "parameter_size=0.000\n"
+    "\tnode1 -- node2\n\tnode2 -- node3\n\tnode2 -- node4\n\tnode3 -- node5\n\tnode4 -- node5\n";
+
+static void pipedream_profile_reads_as_by_hand(void **state)
+{
+    (void)state;
+    struct place place;
+    struct search s;
+    place_init(&place, ".graph.txt");
+    place_write(place.network, diamond);
+    const char *sets[] = {place.network_set, "devices.count=2", "pipeline.schedule=stale",
+                          "plan.ignore_transfers=true"};
+    search_well(sets, 4, &s);
+    assert_int_equal(s.network->layer_count, 4);
+    assert_int_equal(s.network->measured_batch, 1);
+    assert_int_equal(s.network->parameter_count, 100);
+    assert_string_equal(s.network->layers[0].name, "node2");
+    assert_string_equal(s.network->layers[3].name, "node5");
+    assert_int_equal(s.network->layers[3].input_count, 2);
+    assert_float_equal(s.network->measured[0].bytes, 602112, 0);
+    assert_float_equal(s.network->measured[1].bytes, 8, 0);
+    assert_float_equal(s.found.candidates[0].bottleneck_s, 0.010, 1e-12);
+    assert_float_equal(s.found.candidates[0].minibatch_s, 0.010, 1e-12);
+    assert_int_equal(s.found.candidates[0].staleness, 2);
+    search_fini(&s);
+    place_fini(&place);
+}
+
+static void wrong_profiles_are_told(void **state)
+{
+    (void)state;
+#define FIGURES "forward_compute_time=1.0, backward_compute_time=2.0, activation_size=4.0, parameter_size=0.0\n"
+#define NODE(n) "node" n " -- Conv2d -- " FIGURES
+#define HEADER  "name,forward_ms,backward_ms,activation_bytes,parameter_bytes,inputs\n"
+    static const struct {
+        const char *suffix, *text, *message;
+    } cases[] = {
+        {".graph.txt", "", "has no layers"},
+        {".graph.txt", "nonsense\n", ":1:1: profile: expected \"nodeN"},
+        {".graph.txt", "node1\n", ":1:1: profile: expected \"nodeN -- description"},
+        {".graph.txt", "node1 -- Conv2d -- forward_compute_time=1.0\n", ":1:1: profile: expected forward_compute_time"},
+        {".graph.txt",
+         "node1 -- C -- forward_compute_time=x, backward_compute_time=2.0, activation_size=4.0, parameter_size=0.0\n",
+         ":1:1: profile: expected a number"},
+        {".graph.txt",
+         "node1 -- C -- forward_compute_time=-1, backward_compute_time=2.0, activation_size=4.0, parameter_size=0.0\n",
+         "expected a number, 0 or more"},
+        {".graph.txt",
+         "node1 -- C -- forward_compute_time=nan, backward_compute_time=2.0, activation_size=4.0, parameter_size=0.0\n",
+         "expected a number, 0 or more"},
+        {".graph.txt", NODE("1") NODE("1"), ":2:1: profile: a second node of that name: \"node1\""},
+        {".graph.txt", NODE("1") "\tnode1 -- node7\n",
+         ":2:1: profile: an edge of a node that is not listed before: "
+         "\"node7\""},
+        {".graph.txt", NODE("1") "\tnode1\n", ":2:1: profile: expected an edge"},
+        {".graph.txt", NODE("1"), "nothing leads to a node"},
+        {".graph.txt", "node1 -- Input -- " FIGURES NODE("2") "\tnode2 -- node1\n", "leads to"},
+        {".graph.txt", "node1 -- Input -- " FIGURES NODE("2") NODE("3") "\tnode2 -- node3\n\tnode3 -- node2\n",
+         "has a cycle"},
+        {".csv", "name,forward\na,1\n", ":1:1: profile: expected the header"},
+        {".csv", HEADER "a,1,2,3\n", ":2:1: profile: expected a number, 0 or more, found: \"\""},
+        {".csv", HEADER "a,1,2,3,x\n", "expected a number, 0 or more, found: \"x\""},
+        {".csv", HEADER "a,1,2,3,4,b\n", "an input that is no earlier layer: \"b\""},
+        {".csv", HEADER "a,1,2,3,4\na,1,2,3,4\n", ":3:1: profile: a second node of that name: \"a\""},
+        {".csv", HEADER "a,1,2,1e300,4\n", "sizes beyond all measure"},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct place place;
+        struct search s;
+        place_init(&place, cases[c].suffix);
+        place_write(place.network, cases[c].text);
+        const char *sets[] = {place.network_set, "devices.count=2"};
+        search_plain(sets, 2, &s);
+        assert_int_equal(s.status, SP_E_INPUT);
+        if (strstr(s.err.text, cases[c].message) == NULL)
+            fail_msg("case %zu: \"%s\" is not in \"%s\"", c, cases[c].message, s.err.text);
+        search_fini(&s);
+        place_fini(&place);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pipedream_profile_reads_as_by_hand),
+        cmocka_unit_test(wrong_profiles_are_told),
+    };
+    return cmocka_run_group_tests_name("measured networks", tests, NULL, NULL);
+}

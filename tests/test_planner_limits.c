@@ -1,0 +1,198 @@
+/*
+ * Searches under limits and for each objective.
+ */
+#include "common/alloc.h"
+#include "sim/cost.h"
+#include "tests/searches.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Limits hold for everything that is listed, and what cannot be is told. */
+static void limits_hold(void **state)
+{
+    (void)state;
+    static const char *const limits[] = {"plan.staleness=1", "plan.stale_weights=5", "plan.memory=20e6"};
+    for (int l = 0; l < 3; l++) {
+        const char *sets[] = {"network=vgg16", "data.set=cifar10", "devices.count=4", limits[l], "cost.device=v100"};
+        struct search s;
+        search_plain(sets, 5, &s);
+        assert_int_equal(s.status, l == 2 ? SP_E_INPUT : SP_OK); /* VGG-16's weights alone take more than 20 MB */
+        for (int c = 0; c < s.found.count && s.status == SP_OK; c++) {
+            assert_true(l != 0 || s.found.candidates[c].staleness <= 1);
+            assert_true(l != 1 || s.found.candidates[c].stale_weight_fraction <= 0.05);
+        }
+        if (l == 2) {
+            /* What the least takes is a limit that can be met. */
+            char *enough = sp_format("plan.memory=%.0f", search_least_bytes(&s));
+            sets[3] = enough;
+            search_fini(&s);
+            search_well(sets, 5, &s);
+            free(enough);
+        }
+        search_fini(&s);
+    }
+}
+
+/*
+ * Two layers of 10 + 20 ms each, a single minibatch: 60 ms, also in a pipeline that does not flush. In two stages and M
+ * parts F and B take M + 1 parts each: (10 + 20) (1 + 1 / 16) = 31.875 ms for 16, the most that are tried.
+ */
+static void the_time_of_a_short_training_has_fill_and_drain(void **state)
+{
+    (void)state;
+    struct place place;
+    struct search s;
+    place_init(&place, ".csv");
+    place_write(place.network, "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\n"
+                               "a,10,20,1000,1000\nb,10,20,1000,1000\n");
+    const char *sets[] = {place.network_set, "devices.count=2", "plan.ignore_transfers=true", "plan.objective=time",
+                          "train.iterations=1"};
+    search_well(sets, 5, &s);
+    assert_float_equal(s.found.candidates[0].time_s, 0.031875, 1e-9);
+    assert_int_equal(s.found.candidates[0].microbatches, 16);
+    search_fini(&s);
+    place_fini(&place);
+}
+
+/* A diamond of 5 nodes has 10 boundaries, and 64 devices are more than either. */
+static void limits_of_a_small_graph_on_many_devices(void **state)
+{
+    (void)state;
+    struct place place;
+    struct search s;
+    place_init(&place, ".csv");
+    place_write(place.network, "name,forward_ms,backward_ms,activation_bytes,parameter_bytes,inputs\n"
+                               "a,1,2,1000,1000,\nb,2,2,1000,1000,a\nc,1,3,1000,1000,a\nd,3,2,1000,1000,a\n"
+                               "e,1,1,1000,1000,b c d\n");
+    const char *sets[] = {place.network_set, "devices.count=64", "plan.memory=1"};
+    search_plain(sets, 3, &s);
+    assert_true(search_least_bytes(&s) > 1);
+    search_fini(&s);
+    place_fini(&place);
+}
+
+/* A backend that wants 50 MB to work in. */
+static size_t much_scratch(const void *self, int layer, enum sp_pass pass, int batch)
+{
+    (void)self, (void)layer, (void)pass, (void)batch;
+    return 50000000;
+}
+
+static sp_status large_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
+                              struct sp_memory_plan **out, struct sp_error *err)
+{
+    (void)experiment;
+    struct sp_footprint large = sp_footprint_plain(plan->network);
+    large.scratch = much_scratch;
+    return sp_memory_plan_create(plan, &large, out, err);
+}
+
+/* What is said to be the least is found where it is the limit, though the fastest that fit without the 50 MB do not. */
+static void the_leanest_is_found(void **state)
+{
+    (void)state;
+    const struct sim_memory_model large = {large_memory, false};
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "plan.memory=1"};
+    struct search s;
+    search_by(&large, sets, 4, &s);
+    double least = search_least_bytes(&s);
+    char *enough = sp_format("plan.memory=%.0f", least);
+    sets[3] = enough;
+    search_fini(&s);
+    search_by(&large, sets, 4, &s);
+    assert_int_equal(s.status, SP_OK);
+    assert_true((double)s.found.candidates[0].peak_bytes <= least);
+    assert_true(s.found.unproven);
+    free(enough);
+    search_fini(&s);
+}
+
+/* Work takes 4 times as long beside another device, 10 times beside three: one device alone is the fastest, though each
+ * bound of its plans is larger than those of hundreds of others. */
+static void one_device_is_found_where_devices_slow_each_other(void **state)
+{
+    (void)state;
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "cost.device=cpu",
+                          "cost.slowdown=3"};
+    struct search s;
+    search_well(sets, 5, &s);
+    assert_int_equal(s.found.candidates[0].device_count, 1);
+    assert_true(s.found.unproven);
+    search_fini(&s);
+}
+
+/* Least staleness at 95 % of the best throughput: what is chosen is fast enough, and no listed plan that is, is
+ * fresher. */
+static void least_staleness_keeps_its_throughput(void **state)
+{
+    (void)state;
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=3", "cost.device=v100",
+                          "plan.objective=throughput"};
+    struct search fastest, freshest;
+    search_well(sets, 5, &fastest);
+    sets[4] = "plan.objective=staleness";
+    search_well(sets, 5, &freshest);
+    double best_s = fastest.found.candidates[0].minibatch_s;
+    assert_true(freshest.found.candidates[0].minibatch_s <= best_s / 0.95 * (1 + 1e-9));
+    assert_true(freshest.found.candidates[0].staleness <= fastest.found.candidates[0].staleness);
+    search_fini(&fastest);
+    search_fini(&freshest);
+}
+
+/* A search prices many plans by files that it read once: the device's may be gone by then. */
+static void a_source_reads_its_files_once(void **state)
+{
+    (void)state;
+    struct place place;
+    place_init(&place, "");
+    char path[] = "/tmp/stalepipe-experiment-XXXXXX";
+    close(mkstemp(path));
+    const char *sets[] = {"pipeline.cuts=[2]", place.device_set};
+    struct sp_experiment *experiment;
+    struct sp_network *network;
+    struct sp_plan *plan;
+    struct sim_source source;
+    struct sim_cost *first, *second;
+    struct sp_error err = {0};
+    assert_int_equal(sp_experiment_read(path, sets, 2, &experiment, &err), SP_OK);
+    assert_int_equal(sp_experiment_network(experiment, &network, &err), SP_OK);
+    assert_int_equal(sp_experiment_plan(experiment, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+    assert_int_equal(sim_source_open(experiment, &source, &err), SP_OK);
+    assert_int_equal(sim_cost_create(experiment, plan, NULL, &first, &err), SP_OK);
+    unlink(place.device);
+    assert_int_equal(sim_source_cost(&source, experiment, plan, NULL, &second, &err), SP_OK);
+    assert_true(first->stages[1].backward_s > 0);
+    assert_memory_equal(first->stages, second->stages, 2 * sizeof *first->stages);
+    sim_cost_destroy(&first);
+    assert_int_equal(sim_cost_create(experiment, plan, NULL, &first, &err), SP_E_INPUT);
+    sp_error_fini(&err);
+    sim_cost_destroy(&second);
+    sim_source_close(&source);
+    sp_plan_destroy(&plan);
+    sp_network_destroy(&network);
+    sp_experiment_destroy(&experiment);
+    unlink(path);
+    place_fini(&place);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(the_time_of_a_short_training_has_fill_and_drain),
+        cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
+        cmocka_unit_test(the_leanest_is_found),
+        cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
+        cmocka_unit_test(least_staleness_keeps_its_throughput),
+        cmocka_unit_test(a_source_reads_its_files_once),
+    };
+    return cmocka_run_group_tests_name("planner: limits and objectives", tests, NULL, NULL);
+}
