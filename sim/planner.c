@@ -211,6 +211,43 @@ static sp_status look_at_all(struct sim_planning *search)
     return SP_OK;
 }
 
+/* What plans are made of may be asked for; what none of them can be is told. */
+static sp_status check_placement(const struct sp_experiment *e, struct sp_error *err)
+{
+    const char *placement = e->pipeline.placement;
+    if (placement != NULL && strcmp(placement, "one") != 0)
+        return SP_OK;
+    return sp_reject(
+        err, sp_experiment_mark(e, "pipeline.placement"),
+        "pipeline.placement: %s does not go with cuts: auto: the planner places a stage on a device of its "
+        "own (colocated), or on two (split); name the cuts, or leave the placement out",
+        placement != NULL ? placement : "a list");
+}
+
+static sp_status check(const struct sp_experiment *e, const struct sp_network *network, struct sp_error *err)
+{
+    sp_status status = check_placement(e, err);
+    if (e->phase_count > 0)
+        status =
+            sp_reject(err, sp_experiment_mark(e, "phases"),
+                      "phases: the planner cuts for one schedule, not for several one after another; name the cuts, "
+                      "or plan for the longest phase alone (--set phases=[] --set pipeline.schedule=...)");
+    if (e->devices.count < 1)
+        status = sp_reject(err, sp_experiment_mark(e, "devices.count"),
+                           "devices.count: say how many devices the planner may use");
+    if (strcmp(e->cost.model, "table") == 0)
+        status = sp_reject(err, sp_experiment_mark(e, "cost.model"),
+                           "cost.model: a table has times of given stages, so other cuts cannot be planned by it");
+    if (status != SP_OK)
+        return status;
+    int most = strcmp(sim_planning_placement(e), "split") == 0 ? (e->devices.count + 1) / 2 : e->devices.count;
+    if (e->plan.stages > most || e->plan.stages > network->weight_layer_count)
+        return sp_reject(err, sp_experiment_mark(e, "plan.stages"),
+                         "plan.stages: %d stages are more than %d devices or %d layers allow", e->plan.stages,
+                         e->devices.count, network->weight_layer_count);
+    return SP_OK;
+}
+
 sp_status sim_plan_search(const struct sp_experiment *experiment, const struct sp_network *network,
                           const struct sim_memory_model *memory, struct sim_search *out, struct sp_error *err)
 {
@@ -220,18 +257,7 @@ sp_status sim_plan_search(const struct sp_experiment *experiment, const struct s
                                   .best_s = INFINITY,
                                   .best_time_s = INFINITY};
     search.trial.source = &search.source;
-    if (experiment->devices.count < 1)
-        return sp_reject(err, sp_experiment_mark(experiment, "devices.count"),
-                         "devices.count: say how many devices the planner may use");
-    int most = strcmp(experiment->plan.placement, "split") == 0 ? (experiment->devices.count + 1) / 2
-                                                                : experiment->devices.count;
-    if (experiment->plan.stages > most || experiment->plan.stages > network->weight_layer_count)
-        return sp_reject(err, sp_experiment_mark(experiment, "plan.stages"),
-                         "plan.stages: %d stages are more than %d devices or %d layers allow", experiment->plan.stages,
-                         experiment->devices.count, network->weight_layer_count);
-    if (strcmp(experiment->cost.model, "table") == 0)
-        return sp_reject(err, sp_experiment_mark(experiment, "cost.model"),
-                         "cost.model: a table has times of given stages, so other cuts cannot be planned by it");
+    SP_TRY(check(experiment, network, err));
     SP_TRY(sim_source_open(experiment, &search.source, err));
     search.turns = sp_calloc((size_t)network->weight_layer_count + 1, sizeof *search.turns);
     sp_status status = sim_planning_list(&search);

@@ -50,6 +50,9 @@ struct sim_planning {
     int64_t *turns;             /* [stages]: plans simulated */
 };
 
+/* colocated, split or any: that of the pipeline where it names one, else the plan's. */
+const char *sim_planning_placement(const struct sp_experiment *e);
+
 bool sim_planning_is_fast(const struct sp_experiment *e); /* speed is all that is wanted */
 
 /* Lists everything the user leaves open: schedules, microbatches, placements, numbers of stages. */

@@ -7,6 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *sim_planning_placement(const struct sp_experiment *e)
+{
+    return strcmp(e->pipeline.placement, "auto") == 0 ? e->plan.placement : e->pipeline.placement;
+}
+
 static bool has_limits(const struct sp_experiment *e)
 {
     return e->plan.memory > 0 || e->plan.staleness >= 0 || e->plan.stale_weights < 100;
@@ -67,6 +72,7 @@ static sp_status add_family(struct sim_planning *search, const struct sp_schedul
 sp_status sim_planning_list(struct sim_planning *search)
 {
     const struct sp_experiment *e = search->trial.experiment;
+    const char *placement = sim_planning_placement(e);
     bool fixed_schedule = sp_experiment_is_set(e, "pipeline.schedule");
     bool fixed_parts = sp_experiment_is_set(e, "pipeline.microbatches");
     for (int s = 0; sp_schedules[s] != NULL; s++) {
@@ -77,9 +83,9 @@ sp_status sim_planning_list(struct sim_planning *search)
             if (fixed_parts ? M > 1 : (M > 1 && !schedule->flushes) || e->train.batch % M != 0)
                 continue;
             int parts = fixed_parts ? e->pipeline.base.microbatches : M;
-            if (strcmp(e->plan.placement, "split") != 0)
+            if (strcmp(placement, "split") != 0)
                 SP_TRY(add_family(search, schedule, parts, false));
-            if (strcmp(e->plan.placement, "colocated") != 0)
+            if (strcmp(placement, "colocated") != 0)
                 SP_TRY(add_family(search, schedule, parts, true));
         }
     }

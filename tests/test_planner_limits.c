@@ -79,6 +79,47 @@ static void limits_of_a_small_graph_on_many_devices(void **state)
     place_fini(&place);
 }
 
+/* Keys that other commands mind and no plan can have are told, not passed over. */
+static void what_cannot_be_planned_is_told(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"phases=[{schedule: stale, epochs: 2}, {schedule: sequential, epochs: 1}]",
+         "phases: the planner cuts for one"},
+        {"pipeline.placement=one", "pipeline.placement: one does not go with cuts: auto"},
+        {"pipeline.placement=[0, 0]", "pipeline.placement: a list does not go with cuts: auto"},
+        {"cost={model: table, stages: [{forward: 1, backward: 1}]}", "cost.model: a table has times of given stages"},
+        {"plan.stages=3", "plan.stages: 3 stages are more than 2 devices"},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const char *sets[] = {"network=lenet5", "devices.count=2", cases[c][0]};
+        struct search s;
+        search_plain(sets, 3, &s);
+        assert_int_equal(s.status, SP_E_INPUT);
+        char *start = sp_format("--set %s: %s", cases[c][0], cases[c][1]);
+        if (strncmp(s.err.text, start, strlen(start)) != 0)
+            fail_msg("expected %s, found %s", start, s.err.text);
+        free(start);
+        search_fini(&s);
+    }
+}
+
+/* The pipeline's placement goes before the plan's. */
+static void a_placement_is_kept(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"pipeline.placement=split", "plan.placement=colocated"},
+                                           {"pipeline.placement=colocated", "plan.placement=any"}};
+    for (int k = 0; k < 2; k++) {
+        const char *sets[] = {"network=lenet5", "devices.count=5", "plan.stages=3", cases[k][0], cases[k][1]};
+        struct search s;
+        search_well(sets, 5, &s);
+        for (int c = 0; c < s.found.count; c++)
+            assert_int_equal(s.found.candidates[c].split, k == 0);
+        search_fini(&s);
+    }
+}
+
 /* A backend that wants 50 MB to work in. */
 static size_t much_scratch(const void *self, int layer, enum sp_pass pass, int batch)
 {
@@ -189,6 +230,8 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(the_time_of_a_short_training_has_fill_and_drain),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
+        cmocka_unit_test(what_cannot_be_planned_is_told),
+        cmocka_unit_test(a_placement_is_kept),
         cmocka_unit_test(the_leanest_is_found),
         cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
         cmocka_unit_test(least_staleness_keeps_its_throughput),

@@ -223,7 +223,7 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
     struct program_setup setup = {0};
     struct program_result result = {0};
     struct sim_search search = {0};
-    sp_status status = sp_experiment_read(program->argument, program->sets, program->set_count, &setup.experiment, err);
+    sp_status status = program_read(program, &setup.experiment, err);
     if (status == SP_OK)
         status = sp_experiment_network(setup.experiment, &setup.network, err);
     if (status == SP_OK)

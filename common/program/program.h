@@ -55,6 +55,9 @@ sp_status program_join(struct program *program, struct sp_error *err);
 sp_status program_check_ranks(const struct program *program, const struct program_setup *setup, struct sp_error *err);
 void program_leave(struct program *program, const struct sp_error *why);
 
+/* Reads the experiment, which is a single one. The caller frees *out, also after a failure. */
+sp_status program_read(const struct program *program, struct sp_experiment **out, struct sp_error *err);
+
 /* Reads the experiment and makes its plan for `use`, with memory by the backend's own sizes where this build has it
  * (else plain float32). Wrong input is told whole. Free with program_setup_fini, also after a failure. */
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,

@@ -59,16 +59,22 @@ sp_status program_memory(const struct sp_experiment *experiment, const struct sp
     return memory_of(experiment, plan, NULL, out, err);
 }
 
+sp_status program_read(const struct program *program, struct sp_experiment **out, struct sp_error *err)
+{
+    SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, out, err));
+    if ((*out)->sweep == NULL)
+        return SP_OK;
+    return sp_reject(err, sp_experiment_mark(*out, "sweep"),
+                     "sweep: these are many experiments, which `stalepipe sweep` runs; --set sweep= leaves one");
+}
+
 sp_status program_setup_init(struct program_setup *setup, const struct program *program, enum sp_plan_use use,
                              struct sp_error *err)
 {
     memset(setup, 0, sizeof *setup);
     setup->repeat = (int)program->repeat;
     setup->team = program->team;
-    SP_TRY(sp_experiment_read(program->argument, program->sets, program->set_count, &setup->experiment, err));
-    if (setup->experiment->sweep != NULL)
-        return sp_reject(err, sp_experiment_mark(setup->experiment, "sweep"),
-                         "sweep: these are many experiments, which `stalepipe sweep` runs; --set sweep= leaves one");
+    SP_TRY(program_read(program, &setup->experiment, err));
     return program_setup_experiment(setup, use, err);
 }
 
