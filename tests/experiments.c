@@ -1,45 +1,27 @@
 #include "tests/experiments.h"
 
 #include "common/file.h"
+#include "tests/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-static char folder[] = "/tmp/stalepipe-experiment-XXXXXX";
-static char path[sizeof folder + 8];
-
-int experiments_begin(void **state)
-{
-    (void)state;
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    snprintf(path, sizeof path, "%s/e.yaml", folder);
-    return 0;
-}
-
-int experiments_end(void **state)
-{
-    (void)state;
-    unlink(path);
-    return rmdir(folder);
-}
-
 const char *experiment_path(void)
 {
+    static char path[sizeof test_folder + 8];
+    snprintf(path, sizeof path, "%s/e.yaml", test_folder);
     return path;
 }
 
 struct sp_experiment *experiment_read(const char *text, const char *const *sets, int set_count, struct sp_error *err)
 {
-    assert_int_equal(sp_file_write(path, text, err), SP_OK);
+    assert_int_equal(sp_file_write(experiment_path(), text, err), SP_OK);
     struct sp_experiment *experiment = NULL;
-    sp_status status = sp_experiment_read(path, sets, set_count, &experiment, err);
+    sp_status status = sp_experiment_read(experiment_path(), sets, set_count, &experiment, err);
     assert_int_equal(status == SP_OK, experiment != NULL);
     assert_int_equal(status == SP_OK, err->count == 0);
     return experiment;

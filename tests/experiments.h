@@ -6,11 +6,7 @@
 
 #include "common/experiment.h"
 
-/* Set-up and tear-down of a suite: the folder that its experiments are written to. */
-int experiments_begin(void **state);
-int experiments_end(void **state);
-
-/* The file that was read last, which messages name. */
+/* The file that they are written to, in the suite's folder (tests/folder.h), and that messages name. */
 const char *experiment_path(void);
 
 /* NULL where it is wrong, and then there are messages. */

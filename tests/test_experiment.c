@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "exec/backend.h"
 #include "tests/experiments.h"
+#include "tests/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -234,5 +235,5 @@ int main(void)
         cmocka_unit_test(known_data_sets_have_their_shapes),
         cmocka_unit_test(backends_are_listed_as_they_are),
     };
-    return cmocka_run_group_tests_name("experiment", tests, experiments_begin, experiments_end);
+    return cmocka_run_group_tests_name("experiment", tests, test_folder_make, test_folder_remove);
 }

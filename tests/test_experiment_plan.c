@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "common/schedule.h"
 #include "tests/experiments.h"
+#include "tests/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,5 +164,5 @@ int main(void)
         cmocka_unit_test(memory_is_shared_on_processors_only),
         cmocka_unit_test(the_baseline_is_sequential_on_one_device),
     };
-    return cmocka_run_group_tests_name("experiment: plans", tests, experiments_begin, experiments_end);
+    return cmocka_run_group_tests_name("experiment: plans", tests, test_folder_make, test_folder_remove);
 }

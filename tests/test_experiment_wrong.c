@@ -3,6 +3,7 @@
  */
 #include "common/alloc.h"
 #include "tests/experiments.h"
+#include "tests/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -263,5 +264,5 @@ int main(void)
         cmocka_unit_test(a_missing_file_is_wrong_input_and_named),
         cmocka_unit_test(a_wrong_set_is_told_as_it_was_given),
     };
-    return cmocka_run_group_tests_name("experiment: mistakes", tests, experiments_begin, experiments_end);
+    return cmocka_run_group_tests_name("experiment: mistakes", tests, test_folder_make, test_folder_remove);
 }
