@@ -1,6 +1,7 @@
 /*
- * Rank 0 listens where all ranks were told, the others call, once for news and once for data, and say who they are.
- * When all have come each is told the hosts of all.
+ * Rank 0 listens where all ranks were told, the others call, once for news and once for data, and say who they are and
+ * of which build. Each call is answered, with the reason where the caller is sent away. When all have come each is
+ * told the hosts of all, or why rank 0 has given up.
  */
 #include "exec/team_connect.h"
 #include "common/alloc.h"
@@ -18,15 +19,26 @@
 #include <unistd.h>
 
 enum { NEWS, DATA, LINES };
-enum { TICK_MS = 100, HELLO_S = 5 };
+enum { TICK_MS = 100, HELLO_S = 5, FIRST_WORD_S = 5, NEXT_WORD_S = 30, LISTED = 8 };
 
-/* What a caller says first. */
+/* The name that all protocols have, and then the protocol: another one where what is said here or in news changes. */
+static const char magic[16] = "stalepipe-team2";
+enum { NAME = sizeof "stalepipe-team" - 1 };
+
+/* What a caller says first. In all protocols `magic` comes first. */
 struct hello {
     char magic[16];
+    char build[96];
     int32_t rank, size, line;
     char host[EXEC_HOST_NAME];
 };
-static const char magic[16] = "stalepipe-team1";
+
+/* What it is answered, in all protocols. */
+struct answer {
+    char magic[16];
+    int32_t status; /* not SP_OK: the connection ends here */
+    char why[492];
+};
 
 bool exec_send_all(int fd, const void *bytes, size_t count)
 {
@@ -76,18 +88,34 @@ static void set_patience(int fd, int seconds)
 struct waiting {
     const struct exec_team_config *config;
     struct timespec since;
+    double next_word_s;
 };
 
-static sp_status go_on_waiting(const struct waiting *waiting, const char *for_what, struct sp_error *err)
+static void say_for_whom(struct waiting *waiting, double waited_s, const char *for_what)
+{
+    const struct exec_team_config *config = waiting->config;
+    if (config->waits == NULL || waited_s < waiting->next_word_s)
+        return;
+    waiting->next_word_s = waited_s + NEXT_WORD_S;
+    char *text = sp_format("rank %d of %d waits for %s at %s:%d, for %.0f s more", config->rank, config->size, for_what,
+                           config->address, config->port, config->patience_s - waited_s);
+    config->waits(text);
+    free(text);
+}
+
+static sp_status go_on_waiting(struct waiting *waiting, const char *for_what, struct sp_error *err)
 {
     const struct exec_team_config *config = waiting->config;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
+    double waited_s =
+        (double)(now.tv_sec - waiting->since.tv_sec) + 1e-9 * (double)(now.tv_nsec - waiting->since.tv_nsec);
     if (config->stop != NULL && *config->stop != 0)
         return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
-    if ((double)(now.tv_sec - waiting->since.tv_sec) > config->patience_s)
+    if (waited_s > config->patience_s)
         return SP_FAIL(err, SP_E_IO, "rank %d of %d has waited %.0f s for %s at %s:%d", config->rank, config->size,
                        config->patience_s, for_what, config->address, config->port);
+    say_for_whom(waiting, waited_s, for_what);
     return SP_OK;
 }
 
@@ -138,50 +166,134 @@ static sp_status start_listening(const struct exec_team_config *config, int *fd,
     return *fd >= 0 ? SP_OK : SP_FAIL(err, SP_E_IO, "rank 0 cannot listen at port %d", config->port);
 }
 
-/* Someone has called. Who is not of this program is sent away. */
+static bool answer(int fd, sp_status status, const struct sp_error *err)
+{
+    struct answer it = {.status = (int32_t)status};
+    memcpy(it.magic, magic, sizeof magic);
+    if (status != SP_OK)
+        snprintf(it.why, sizeof it.why, "%s", err->text);
+    return exec_send_all(fd, &it, sizeof it);
+}
+
+/* Closes a connection when the caller has read the answer: closing it with words unread would take the answer back. */
+static void send_away(int fd)
+{
+    char rest[256];
+    (void)shutdown(fd, SHUT_WR);
+    for (int n = 0; n < 64 && recv(fd, rest, sizeof rest, 0) > 0; n++)
+        ;
+    close(fd);
+}
+
+/* Whether a caller belongs here. */
+static sp_status check_caller(const struct exec_team_config *config, const struct exec_connections *to,
+                              const struct hello *hello, struct sp_error *err)
+{
+    const char *build = config->build != NULL ? config->build : "";
+    const int *line = hello->line == NEWS ? to->news : to->data;
+    if (memcmp(hello->magic, magic, sizeof magic) != 0)
+        return SP_FAIL(
+            err, SP_E_INPUT,
+            "a process has come that speaks protocol %.1s, and rank 0 speaks %s; all processes of a run must "
+            "be of one build",
+            hello->magic + NAME, magic + NAME);
+    if (strcmp(hello->build, build) != 0)
+        return SP_FAIL(err, SP_E_INPUT,
+                       "rank %d on %s is build %s of the program, and rank 0 is build %s; all processes of a run must "
+                       "be of one build",
+                       (int)hello->rank, hello->host, hello->build, build);
+    if (hello->size == config->size && hello->rank > 0 && hello->rank < config->size && line[hello->rank] < 0)
+        return SP_OK;
+    return SP_FAIL(err, SP_E_INPUT,
+                   "a rank %d of %d has come from %s to rank 0 of %d; each rank is there once, and all say the same "
+                   "number",
+                   (int)hello->rank, (int)hello->size, hello->host, config->size);
+}
+
+/* False: it is not of this program. What is of another protocol is not read any further. */
+static bool hear(int fd, struct hello *hello)
+{
+    size_t first = sizeof hello->magic;
+    *hello = (struct hello){.rank = -1};
+    if (!exec_receive_all(fd, hello, first) || memcmp(hello->magic, magic, NAME) != 0)
+        return false;
+    if (memcmp(hello->magic, magic, sizeof magic) == 0 &&
+        !exec_receive_all(fd, (char *)hello + first, sizeof *hello - first))
+        return false;
+    hello->build[sizeof hello->build - 1] = hello->host[sizeof hello->host - 1] = '\0';
+    return true;
+}
+
+/* Someone has called. */
 static sp_status welcome(const struct exec_team_config *config, struct exec_connections *to, int fd, int *missing,
                          struct sp_error *err)
 {
     struct hello hello;
     set_up(fd);
     set_patience(fd, HELLO_S);
-    if (!exec_receive_all(fd, &hello, sizeof hello) || memcmp(hello.magic, magic, sizeof magic) != 0) {
+    if (!hear(fd, &hello)) {
         close(fd);
         return SP_OK;
     }
-    set_patience(fd, 0);
-    int *line = hello.line == NEWS ? to->news : to->data;
-    bool known = hello.size == config->size && hello.rank > 0 && hello.rank < config->size && line[hello.rank] < 0;
-    if (!known) {
-        close(fd);
-        return SP_FAIL(err, SP_E_INPUT,
-                       "a rank %d of %d has come from %.63s to rank 0 of %d; each rank is there once, and all say the "
-                       "same number",
-                       (int)hello.rank, (int)hello.size, hello.host, config->size);
+    sp_status status = check_caller(config, to, &hello, err);
+    if (!answer(fd, status, err) || status != SP_OK) {
+        send_away(fd);
+        return status;
     }
-    memcpy(to->hosts[hello.rank], hello.host, sizeof hello.host - 1);
-    line[hello.rank] = fd;
+    set_patience(fd, 0);
+    memcpy(to->hosts[hello.rank], hello.host, sizeof hello.host);
+    (hello.line == NEWS ? to->news : to->data)[hello.rank] = fd;
     --*missing;
     return SP_OK;
 }
 
-static sp_status await_callers(const struct waiting *waiting, struct exec_connections *to, int listener,
-                               struct sp_error *err)
+/* "rank 1", "ranks 1, 4 and 5": those that have not come with all their lines. */
+static void name_missing(const struct exec_connections *to, char *text, size_t size)
+{
+    int missing[LISTED], count = 0;
+    for (int rank = 1; rank < to->size; rank++)
+        if (to->news[rank] < 0 || to->data[rank] < 0) {
+            if (count < LISTED)
+                missing[count] = rank;
+            count++;
+        }
+    size_t used = (size_t)snprintf(text, size, count == 1 ? "rank" : "ranks");
+    for (int m = 0; m < count && m < LISTED; m++) {
+        const char *between = m == 0 ? " " : m == count - 1 ? " and " : ", ";
+        used += (size_t)snprintf(text + used, size - used, "%s%d", between, missing[m]);
+    }
+    if (count > LISTED)
+        snprintf(text + used, size - used, " and %d more", count - LISTED);
+}
+
+static sp_status await_callers(struct waiting *waiting, struct exec_connections *to, int listener, struct sp_error *err)
 {
     int missing = LINES * (waiting->config->size - 1);
     while (missing > 0) {
         struct pollfd at = {.fd = listener, .events = POLLIN};
-        SP_TRY(go_on_waiting(waiting, "the other ranks to come", err));
+        char names[160];
+        name_missing(to, names, sizeof names);
+        SP_TRY(go_on_waiting(waiting, names, err));
         if (poll(&at, 1, TICK_MS) <= 0)
             continue;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0)
             SP_TRY(welcome(waiting->config, to, fd, &missing, err));
     }
-    for (int rank = 1; rank < waiting->config->size; rank++)
-        if (!exec_send_all(to->data[rank], to->hosts, (size_t)to->size * sizeof *to->hosts))
-            return SP_FAIL(err, SP_E_IO, "rank %d has gone again", rank);
     return SP_OK;
+}
+
+/* All have come, and are told who is where; or why rank 0 does not wait any longer. */
+static sp_status tell_callers(const struct exec_connections *to, sp_status status, struct sp_error *err)
+{
+    for (int rank = 1; rank < to->size; rank++) {
+        int fd = to->data[rank] >= 0 ? to->data[rank] : to->news[rank];
+        bool told = fd >= 0 && answer(fd, status, err);
+        if (status == SP_OK &&
+            (!told || !exec_send_all(to->data[rank], to->hosts, (size_t)to->size * sizeof *to->hosts)))
+            return SP_FAIL(err, SP_E_IO, "rank %d has gone again", rank);
+    }
+    return status;
 }
 
 /* ---- the others ---- */
@@ -198,59 +310,79 @@ static int call_once(const struct addrinfo *first)
     return -1;
 }
 
-static sp_status sent_away(const struct exec_team_config *config, struct sp_error *err)
+/* What rank 0 answers; `does`: what it has done where it says no. `before`: a connection that was welcome, where it may
+ * have said why it says nothing here; -1: none. */
+static sp_status await_answer(struct waiting *waiting, int fd, int before, const char *for_what, const char *does,
+                              struct sp_error *err)
 {
-    return SP_FAIL(err, SP_E_IO, "rank 0 at %s:%d has sent rank %d of %d away", config->address, config->port,
-                   config->rank, config->size);
+    const struct exec_team_config *config = waiting->config;
+    struct pollfd at = {.fd = fd, .events = POLLIN};
+    struct answer it;
+    while (poll(&at, 1, TICK_MS) <= 0)
+        SP_TRY(go_on_waiting(waiting, for_what, err));
+    bool answered = exec_receive_all(fd, &it, sizeof it) && memcmp(it.magic, magic, NAME) == 0;
+    if (!answered && before >= 0)
+        return await_answer(waiting, before, -1, for_what, "given up", err);
+    if (!answered)
+        return SP_FAIL(
+            err, SP_E_IO,
+            "rank 0 at %s:%d has ended its connection with rank %d of %d without a word; is it there, and of "
+            "the same build?",
+            config->address, config->port, config->rank, config->size);
+    it.why[sizeof it.why - 1] = '\0';
+    if (it.status == SP_OK)
+        return SP_OK;
+    sp_status status = it.status > 0 && it.status < SP_STATUS_COUNT ? (sp_status)it.status : SP_E_IO;
+    return SP_FAIL(err, status, "rank 0 at %s:%d has %s: %s", config->address, config->port, does, it.why);
 }
 
-static bool has_ended(int fd)
+static bool has_words(int fd)
 {
-    char byte;
-    ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    struct pollfd at = {.fd = fd, .events = POLLIN};
+    return fd >= 0 && poll(&at, 1, 0) > 0;
 }
 
 /* `before`: the connection made before this one, or -1. */
-static sp_status call(const struct waiting *waiting, int line, const char *host, int before, int *out,
-                      struct sp_error *err)
+static sp_status call(struct waiting *waiting, int line, const char *host, int before, int *out, struct sp_error *err)
 {
     const struct exec_team_config *config = waiting->config;
     struct hello hello = {.rank = config->rank, .size = config->size, .line = line};
+    char away[64];
     memcpy(hello.magic, magic, sizeof magic);
+    snprintf(hello.build, sizeof hello.build, "%s", config->build != NULL ? config->build : "");
     snprintf(hello.host, sizeof hello.host, "%s", host);
+    snprintf(away, sizeof away, "sent rank %d of %d away", config->rank, config->size);
     while (*out < 0) {
         struct addrinfo *at = find(config, config->address, 0, err);
         if (at == NULL)
             return SP_E_IO;
         *out = call_once(at);
         freeaddrinfo(at);
-        if (before >= 0 && has_ended(before))
-            return sent_away(config, err);
+        if (*out < 0 && has_words(before)) /* they are not good */
+            return await_answer(waiting, before, -1, "rank 0", "given up", err);
         if (*out < 0) {
             SP_TRY(go_on_waiting(waiting, "rank 0", err));
             (void)poll(NULL, 0, TICK_MS);
         }
     }
     set_up(*out);
-    return exec_send_all(*out, &hello, sizeof hello) ? SP_OK : sent_away(config, err);
+    (void)exec_send_all(*out, &hello, sizeof hello); /* where it cannot be sent there is no answer */
+    return await_answer(waiting, *out, before, "an answer of rank 0", away, err);
 }
 
 /* The hosts come when the last rank has. */
-static sp_status await_hosts(const struct waiting *waiting, struct exec_connections *to, struct sp_error *err)
+static sp_status await_hosts(struct waiting *waiting, struct exec_connections *to, struct sp_error *err)
 {
-    struct pollfd at = {.fd = to->data[0], .events = POLLIN};
-    while (poll(&at, 1, TICK_MS) <= 0)
-        SP_TRY(go_on_waiting(waiting, "the other ranks to come", err));
+    SP_TRY(await_answer(waiting, to->data[0], to->news[0], "the other ranks to come to rank 0", "given up", err));
     if (!exec_receive_all(to->data[0], to->hosts, (size_t)to->size * sizeof *to->hosts))
-        return sent_away(waiting->config, err);
+        return SP_FAIL(err, SP_E_IO, "rank 0 has gone again");
     return SP_OK;
 }
 
 sp_status exec_connections_open(const struct exec_team_config *config, struct exec_connections *to,
                                 struct sp_error *err)
 {
-    struct waiting waiting = {.config = config};
+    struct waiting waiting = {.config = config, .next_word_s = FIRST_WORD_S};
     *to = (struct exec_connections){.size = config->size};
     to->news = sp_alloc((size_t)config->size * sizeof *to->news);
     to->data = sp_alloc((size_t)config->size * sizeof *to->data);
@@ -269,7 +401,7 @@ sp_status exec_connections_open(const struct exec_team_config *config, struct ex
     SP_TRY(start_listening(config, &listener, err));
     sp_status status = await_callers(&waiting, to, listener, err);
     close(listener);
-    return status;
+    return tell_callers(to, status, err);
 }
 
 void exec_connections_close(struct exec_connections *to)

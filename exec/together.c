@@ -69,6 +69,18 @@ sp_status exec_together_begin(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
+uint64_t exec_trainer_layout(void)
+{
+    static const size_t sizes[] = {sizeof(struct exec_news),        sizeof(struct exec_progress),
+                                   sizeof(struct sp_epoch_summary), sizeof(struct sp_lane_total),
+                                   sizeof(struct exec_snapshot),    sizeof(struct sp_span),
+                                   sizeof(struct sp_instr),         EXEC_BACKEND_LAYOUT};
+    uint64_t hash = 14695981039346656037u; /* FNV-1a over words */
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        hash = (hash ^ sizes[s]) * 1099511628211u;
+    return hash;
+}
+
 /* What must be alike, a line each. */
 static char *own_terms(const struct exec_run *run)
 {

@@ -87,6 +87,10 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
                               struct sp_error *err);
 void exec_trainer_destroy(struct exec_trainer **trainer);
 
+/* What processes that run a plan together must have in common: sizes of what they hand each other as it lies in memory.
+ */
+uint64_t exec_trainer_layout(void);
+
 /* Runs the whole plan, from the start or from where the checkpoint to resume left it: then the weights, losses and
  * counts are those of a run that was never interrupted. */
 sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err);

@@ -43,18 +43,41 @@ static int free_port(void)
 
 struct rank {
     int rank, port;
+    const char *build;
+    double patience_s; /* 0: 20 */
     void (*work)(struct rank *self, struct sp_error *err);
     struct exec_team *team;
+    sp_status status; /* of joining */
     char said[512];
 };
+
+/* What ranks have said while they wait, a line each. */
+static struct {
+    pthread_mutex_t mutex;
+    char lines[1024];
+} waited = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void note_waiting(const char *text)
+{
+    pthread_mutex_lock(&waited.mutex);
+    size_t used = strlen(waited.lines);
+    snprintf(waited.lines + used, sizeof waited.lines - used, "%s\n", text);
+    pthread_mutex_unlock(&waited.mutex);
+}
 
 static void *be_rank(void *argument)
 {
     struct rank *self = argument;
     struct sp_error err = {0};
-    struct exec_team_config config = {
-        .rank = self->rank, .size = SIZE, .address = "127.0.0.1", .port = self->port, .patience_s = 20};
-    if (exec_team_join(&config, &self->team, &err) == SP_OK)
+    struct exec_team_config config = {.rank = self->rank,
+                                      .size = SIZE,
+                                      .address = "127.0.0.1",
+                                      .port = self->port,
+                                      .build = self->build,
+                                      .patience_s = self->patience_s > 0 ? self->patience_s : 20,
+                                      .waits = note_waiting};
+    self->status = exec_team_join(&config, &self->team, &err);
+    if (self->status == SP_OK)
         self->work(self, &err);
     snprintf(self->said, sizeof self->said, "%s", err.text != NULL ? err.text : "");
     exec_team_leave(&self->team, &err);
@@ -62,16 +85,24 @@ static void *be_rank(void *argument)
     return NULL;
 }
 
-static void run_ranks(struct rank *ranks, void (*work)(struct rank *self, struct sp_error *err))
+/* The ranks from `first` up to `end`, each with its build and patience. */
+static void run_some(struct rank *ranks, int first, int end, int port)
 {
     pthread_t threads[SIZE];
-    int port = free_port();
-    for (int r = 0; r < SIZE; r++) {
-        ranks[r] = (struct rank){.rank = r, .port = port, .work = work};
+    for (int r = first; r < end; r++) {
+        ranks[r].rank = r;
+        ranks[r].port = port;
         assert_int_equal(pthread_create(&threads[r], NULL, be_rank, &ranks[r]), 0);
     }
-    for (int r = 0; r < SIZE; r++)
+    for (int r = first; r < end; r++)
         assert_int_equal(pthread_join(threads[r], NULL), 0);
+}
+
+static void run_ranks(struct rank *ranks, void (*work)(struct rank *self, struct sp_error *err))
+{
+    for (int r = 0; r < SIZE; r++)
+        ranks[r] = (struct rank){.work = work};
+    run_some(ranks, 0, SIZE, free_port());
 }
 
 static bool is_all(const char *bytes, char value)
@@ -143,6 +174,94 @@ static void all_hear_of_a_failure_and_of_a_death(void **state)
         expect_words(&ranks[r], "rank 1 on ");
         expect_words(&ranks[r], " was lost: its connection has ended");
     }
+}
+
+/* ---- joining ---- */
+
+static void all_are_of_one_build(void **state)
+{
+    (void)state;
+    struct rank ranks[SIZE] = {{.build = "one/1"}, {.build = "one/2"}};
+    run_some(ranks, 0, 2, free_port());
+    for (int r = 0; r < 2; r++)
+        assert_int_equal(ranks[r].status, SP_E_INPUT);
+    expect_words(&ranks[0], "rank 1 on ");
+    expect_words(&ranks[0],
+                 " is build one/2 of the program, and rank 0 is build one/1; all processes of a run must be");
+    expect_words(&ranks[1], " has sent rank 1 of 3 away: rank 1 on ");
+    expect_words(&ranks[1], " is build one/2 of the program, and rank 0 is build one/1");
+}
+
+/* One that speaks another protocol, and how it is answered. */
+struct stranger {
+    int port;
+    const char *says;
+    char answered[1024];
+    size_t count;
+};
+
+static void *be_stranger(void *argument)
+{
+    struct stranger *self = argument;
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)self->port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), tries = 0;
+    while (connect(fd, (struct sockaddr *)&at, sizeof at) != 0 && ++tries < 100)
+        usleep(50000);
+    char words[92] = {0}; /* more than is looked at */
+    snprintf(words, sizeof words, "%s", self->says);
+    (void)send(fd, words, sizeof words, MSG_NOSIGNAL);
+    for (ssize_t got; (got = recv(fd, self->answered + self->count, sizeof self->answered - self->count, 0)) > 0;)
+        self->count += (size_t)got;
+    close(fd);
+    return NULL;
+}
+
+static void one_of_another_protocol_is_told(void **state)
+{
+    (void)state;
+    struct rank first = {.patience_s = 10};
+    struct stranger stranger = {.port = free_port(), .says = "stalepipe-team1"};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, be_stranger, &stranger), 0);
+    run_some(&first, 0, 1, stranger.port);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(first.status, SP_E_INPUT);
+    expect_words(&first, "a process has come that speaks protocol 1, and rank 0 speaks 2; all processes of a run must");
+    assert_int_equal(stranger.count, 512);
+    assert_memory_equal(stranger.answered, "stalepipe-team2", 16);
+    assert_string_equal(stranger.answered + 20, first.said);
+}
+
+static int count_of(const char *text, const char *words)
+{
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* Rank 2 does not come; something that is not of this program does, and is sent away without a word. */
+static void who_waits_says_for_whom(void **state)
+{
+    (void)state;
+    struct rank ranks[SIZE] = {{.patience_s = 7}, {.patience_s = 9}};
+    struct stranger stranger = {.port = free_port(), .says = "GET / HTTP/1.1"};
+    pthread_t thread;
+    char rank_0[160], rank_1[160];
+    waited.lines[0] = '\0';
+    assert_int_equal(pthread_create(&thread, NULL, be_stranger, &stranger), 0);
+    run_some(ranks, 0, 2, stranger.port);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stranger.count, 0);
+    snprintf(rank_0, sizeof rank_0, "rank 0 of 3 waits for rank 2 at 127.0.0.1:%d, for 2 s more\n", stranger.port);
+    snprintf(rank_1, sizeof rank_1, "rank 1 of 3 waits for the other ranks to come to rank 0 at 127.0.0.1:%d, for 4 s",
+             stranger.port);
+    if (count_of(waited.lines, "\n") != 2 || strstr(waited.lines, rank_0) == NULL ||
+        strstr(waited.lines, rank_1) == NULL)
+        fail_msg("they say \"%s\", not \"%s\" and \"%s\"", waited.lines, rank_0, rank_1);
+    expect_words(&ranks[0], "rank 0 of 3 has waited 7 s for rank 2 at 127.0.0.1:");
+    expect_words(&ranks[1], " has given up: rank 0 of 3 has waited 7 s for rank 2 at 127.0.0.1:");
 }
 
 /* Devices in order, as evenly as can be: of 5 devices, 3 processes have 2, 2 and 1 (first of r: 5 r / 3, rounded up).
@@ -267,8 +386,9 @@ static FILE *start_program(const char *environment)
     program[length] = '\0';
     *strrchr(program, '/') = '\0';
     strcpy(strrchr(program, '/'), "/stalepipe"); /* build/tests/x: build/stalepipe */
-    char *command = sp_format("exec env -u RANK -u WORLD_SIZE -u MASTER_ADDR %s %s train %s/a.yaml -o %s/out 2>&1",
-                              environment, program, folder, folder);
+    char *command =
+        sp_format("exec env -u RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT %s %s train %s/a.yaml -o %s/out 2>&1",
+                  environment, program, folder, folder);
     FILE *said = popen(command, "r");
     free(command);
     assert_non_null(said);
@@ -288,9 +408,21 @@ static void expect_said(FILE *stream, int exit_status, const char *words)
 static void a_wrong_environment_is_told(void **state)
 {
     (void)state;
-    expect_said(start_program("WORLD_SIZE=2"), 2, "environment: WORLD_SIZE says 2 processes, but RANK does not say");
+    static const char *const half[][2] = {
+        {"WORLD_SIZE=2", "WORLD_SIZE is \"2\", but RANK is not set"},
+        {"RANK=0 WORLD_SIZE=", "RANK is \"0\", but WORLD_SIZE is not set"},
+        {"OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_RANK is \"1\", but OMPI_COMM_WORLD_SIZE is not set"},
+        {"PMI_SIZE=3", "PMI_SIZE is \"3\", but PMI_RANK is not set"}};
+    for (size_t h = 0; h < sizeof half / sizeof *half; h++) {
+        char *words = sp_format("environment: %s; several processes that train together need both, ", half[h][1]);
+        expect_said(start_program(half[h][0]), 2, words);
+        free(words);
+    }
+    expect_said(start_program("PMI_SIZE=2 PMI_RANK=3"), 2, "environment: PMI_RANK is a whole number from 0 to 1");
+    expect_said(start_program("RANK=1 PMI_SIZE=2 PMI_RANK=3"), 2, "environment: PMI_RANK is a whole number");
     expect_said(start_program("WORLD_SIZE=2 RANK=2"), 2, "environment: RANK is a whole number from 0 to 1, not \"2\"");
-    expect_said(start_program("OMPI_COMM_WORLD_SIZE=x"), 2, "environment: OMPI_COMM_WORLD_SIZE is a whole number");
+    expect_said(start_program("OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=x"), 2,
+                "environment: OMPI_COMM_WORLD_SIZE is a whole number");
     expect_said(start_program("WORLD_SIZE=2 RANK=0 MASTER_PORT=99999"), 2,
                 "environment: MASTER_PORT is a whole number");
     int port, fd = bound_socket(&port);
@@ -313,7 +445,7 @@ static void processes_need_cuda_and_agree_on_how_many_they_are(void **state)
     a = start_program(first);
     b = start_program(other);
     expect_said(a, 2, "a rank 1 of 3 has come from ");
-    expect_said(b, 1, " has sent rank 1 of 3 away");
+    expect_said(b, 2, " has sent rank 1 of 3 away: a rank 1 of 3 has come from ");
     free(first);
     free(second);
     free(other);
@@ -324,6 +456,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_from_each_rank_to_each),
         cmocka_unit_test(all_hear_of_a_failure_and_of_a_death),
+        cmocka_unit_test(all_are_of_one_build),
+        cmocka_unit_test(one_of_another_protocol_is_told),
+        cmocka_unit_test(who_waits_says_for_whom),
         cmocka_unit_test(each_process_owns_devices),
         cmocka_unit_test(a_process_that_hangs_in_its_listener_ends),
         cmocka_unit_test(a_wrong_environment_is_told),

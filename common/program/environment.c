@@ -20,6 +20,11 @@
 #define PROGRAM_REVISION "unknown"
 #endif
 
+const char *program_revision(void)
+{
+    return PROGRAM_REVISION;
+}
+
 /* The value of PRETTY_NAME in /etc/os-release. */
 static void read_distribution(char *name, size_t room)
 {
@@ -64,6 +69,6 @@ json_t *program_environment(void)
     time_t now = time(NULL);
     struct tm utc;
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    return json_pack("{s:s, s:s, s:o, s:o}", "started", started, "revision", PROGRAM_REVISION, "versions", versions(),
+    return json_pack("{s:s, s:s, s:o, s:o}", "started", started, "revision", program_revision(), "versions", versions(),
                      "machine", machine());
 }

@@ -41,30 +41,32 @@ static void print_help(FILE *out)
           out);
     for (int c = 0; c < COMMANDS; c++)
         fprintf(out, "  %-9s %-4s %s\n", commands[c].name, commands[c].argument, commands[c].help);
-    fputs("\noptions:\n"
-          "  --set KEY=VALUE     override a key of the experiment, e.g. --set pipeline.cuts=[1,2]; any number\n"
-          "  --json              one JSON object on stdout\n"
-          "  -o PATH             the folder to write (default runs/NAME)\n"
-          "  -q, -v              less, more on stderr\n"
-          "  --resume            train: continue from the newest checkpoint in the run's folder\n"
-          "  --baseline          train: also train sequentially on one device, for the speedup\n"
-          "  --quick             profile: one round, without waiting for the machine to be quiet\n"
-          "  --sim, --real       sweep: which engine, or both (default --sim)\n"
-          "  --dry-run           sweep: list the points and how long they are predicted to train, run nothing\n"
-          "  --retry             sweep: run points again that failed\n"
-          "  --repeat N          sim, compare: N more runs with durations that vary, for 90 % intervals\n"
-          "  --from PLACE        data: a folder or address to fetch from, instead of the official one\n"
-          "  --format F          schedule: text, csv or picture (default text)\n"
-          "  --minibatches N     schedule: how many to show (default 12)\n"
-          "  -h, --help          this text, and every key of an experiment file\n\n"
-          "environment:\n"
-          "  WORLD_SIZE, RANK, MASTER_ADDR, MASTER_PORT  train: as one of several processes, with CUDA devices, each "
-          "its\n"
-          "                      part of them; set by torchrun (mpirun: OMPI_COMM_WORLD_SIZE, OMPI_COMM_WORLD_RANK)\n"
-          "                      [1, -, 127.0.0.1, 29500]\n\n"
-          "exit status: 0 done; 1 it failed while running; 2 the experiment or the command line is wrong\n\n"
-          "keys of an experiment file [default]:\n",
-          out);
+    fputs(
+        "\noptions:\n"
+        "  --set KEY=VALUE     override a key of the experiment, e.g. --set pipeline.cuts=[1,2]; any number\n"
+        "  --json              one JSON object on stdout\n"
+        "  -o PATH             the folder to write (default runs/NAME)\n"
+        "  -q, -v              less, more on stderr\n"
+        "  --resume            train: continue from the newest checkpoint in the run's folder\n"
+        "  --baseline          train: also train sequentially on one device, for the speedup\n"
+        "  --quick             profile: one round, without waiting for the machine to be quiet\n"
+        "  --sim, --real       sweep: which engine, or both (default --sim)\n"
+        "  --dry-run           sweep: list the points and how long they are predicted to train, run nothing\n"
+        "  --retry             sweep: run points again that failed\n"
+        "  --repeat N          sim, compare: N more runs with durations that vary, for 90 % intervals\n"
+        "  --from PLACE        data: a folder or address to fetch from, instead of the official one\n"
+        "  --format F          schedule: text, csv or picture (default text)\n"
+        "  --minibatches N     schedule: how many to show (default 12)\n"
+        "  -h, --help          this text, and every key of an experiment file\n\n"
+        "environment:\n"
+        "  WORLD_SIZE, RANK, MASTER_ADDR, MASTER_PORT  train: as one of several processes, with CUDA devices, each "
+        "its\n"
+        "                      part of them; set by torchrun (mpirun: OMPI_COMM_WORLD_SIZE and _RANK, or PMI_SIZE and\n"
+        "                      PMI_RANK); both or neither of the first two\n"
+        "                      [1, -, 127.0.0.1, 29500]\n\n"
+        "exit status: 0 done; 1 it failed while running; 2 the experiment or the command line is wrong\n\n"
+        "keys of an experiment file [default]:\n",
+        out);
     char *keys = sp_experiment_help();
     fputs(keys, out);
     free(keys);

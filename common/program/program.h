@@ -146,6 +146,9 @@ sp_status program_leave_run(const struct program *program, const struct program_
                             const struct program_result *result, struct sp_error *err);
 sp_status program_write_json(const char *path, json_t *object, struct sp_error *err);
 
+/* The source's revision that this was built from. */
+const char *program_revision(void);
+
 /* Where and by what a run is made: revision of the program, versions of libraries, machine, time. A new reference. */
 json_t *program_environment(void);
 

@@ -1,10 +1,11 @@
 /*
  * Several processes that train one experiment: how each learns which it is. Whoever starts them sets RANK, WORLD_SIZE,
- * MASTER_ADDR and MASTER_PORT, as torchrun does; mpirun's own variables do for the first two.
+ * MASTER_ADDR and MASTER_PORT, as torchrun does; mpirun's own variables do for the first two, Open MPI's and MPICH's.
  */
 #include "common/alloc.h"
 #include "common/program/program.h"
 #include "exec/team.h"
+#include "exec/trainer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,39 @@ static sp_status number_of(const char *name, long low, long high, long otherwise
     return SP_OK;
 }
 
+/* Which process this is, and of how many; the first two that are set count. */
+struct pair {
+    const char *rank, *size;
+};
+static const struct pair pairs[] = {
+    {"RANK", "WORLD_SIZE"}, {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}, {"PMI_RANK", "PMI_SIZE"}};
+enum { PAIRS = sizeof pairs / sizeof *pairs };
+
+static bool is_set(const char *name)
+{
+    const char *text = getenv(name);
+    return text != NULL && text[0] != '\0';
+}
+
+/* NULL: this process trains alone. One of two would let each process train alone, and all write the same files. */
+static sp_status find_pair(const struct pair **out, struct sp_error *err)
+{
+    *out = NULL;
+    for (int p = 0; p < PAIRS && *out == NULL; p++)
+        if (is_set(pairs[p].rank) && is_set(pairs[p].size))
+            *out = &pairs[p];
+    for (int p = 0; p < PAIRS && *out == NULL; p++) {
+        bool says_rank = is_set(pairs[p].rank);
+        const char *set = says_rank ? pairs[p].rank : pairs[p].size;
+        if (is_set(set))
+            return sp_reject(err, environment,
+                             "%s is \"%s\", but %s is not set; several processes that train together need both, %s "
+                             "from 0 to %s - 1, and one that trains alone neither",
+                             set, getenv(set), says_rank ? pairs[p].size : pairs[p].rank, pairs[p].rank, pairs[p].size);
+    }
+    return SP_OK;
+}
+
 /* Something in this process hangs after another one has failed. */
 static void give_up(const char *text)
 {
@@ -35,29 +69,38 @@ static void give_up(const char *text)
     _exit(1);
 }
 
+static void waits(const char *text)
+{
+    fprintf(stderr, "%s\n", text);
+}
+
 sp_status program_join(struct program *program, struct sp_error *err)
 {
-    static const char *const names[][2] = {{"RANK", "WORLD_SIZE"}, {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"}};
-    const char *const *name = names[getenv("WORLD_SIZE") != NULL ? 0 : 1], *address = getenv("MASTER_ADDR"),
-                      *store = getenv("TORCHELASTIC_USE_AGENT_STORE");
+    const char *address = getenv("MASTER_ADDR"), *store = getenv("TORCHELASTIC_USE_AGENT_STORE");
+    const struct pair *pair;
     struct exec_team_config config = {.address = address != NULL && address[0] != '\0' ? address : "127.0.0.1",
                                       .patience_s = 120,
                                       .stop = &program_stop,
+                                      .waits = program->quiet ? NULL : waits,
                                       .give_up = give_up};
-    SP_TRY(number_of(name[1], 1, 65536, 1, &config.size, err));
+    SP_TRY(find_pair(&pair, err));
+    if (pair == NULL)
+        return SP_OK;
+    SP_TRY(number_of(pair->size, 1, 65536, 1, &config.size, err));
+    SP_TRY(number_of(pair->rank, 0, config.size - 1, 0, &config.rank, err));
     if (config.size == 1)
         return SP_OK;
-    SP_TRY(number_of(name[0], 0, config.size - 1, -1, &config.rank, err));
     SP_TRY(number_of("MASTER_PORT", 1, 65534, 29500, &config.port, err));
-    if (config.rank < 0)
-        return sp_reject(err, environment, "%s says %d processes, but %s does not say which this is", name[1],
-                         config.size, name[0]);
     config.port += store != NULL && strcmp(store, "True") == 0; /* torchrun itself listens at the port that it gives */
     /* A kernel that is loaded when it is first launched may wait for all that runs, and receives wait for others. */
     (void)setenv("CUDA_MODULE_LOADING", "EAGER", 0);
     /* So may whatever shares one of the card's queues of work with a receive: as many as there can be. */
     (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-    return exec_team_join(&config, &program->team, err);
+    char *build = sp_format("%s/%llx", program_revision(), (unsigned long long)exec_trainer_layout());
+    config.build = build;
+    sp_status status = exec_team_join(&config, &program->team, err);
+    free(build);
+    return status;
 }
 
 void program_leave(struct program *program, const struct sp_error *why)
