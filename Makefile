@@ -37,7 +37,7 @@ ifeq ($(CUDA)$(SAN)$(CUDA_READY),1)
 $(error CUDA=1, but nvcc, cuBLAS or the CUDA runtime are not below $(CUDA_HOME))
 endif
 NCCL := $(and $(wildcard $(CUDA_HOME)/include/nccl.h),$(wildcard $(CUDA_LIB)/libnccl.so))
-NO_NCCL := $(if $(NCCL),,exec/cuda/nccl.c tests/cudasim/nccl.c tests/cudasim/test_nccl.c tests/cuda/test_processes.c)
+NO_NCCL := $(if $(NCCL),,exec/cuda/nccl.c tests/cudasim/nccl.c tests/cudasim/nccl_reduce.c tests/cudasim/test_nccl.c tests/cuda/test_processes.c)
 CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(filter-out $(NO_NCCL),$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c)))))
 SUITES += $(CUDA_SUITES)
 BENCHES := $(patsubst tests/%.c,%,$(filter-out $(if $(SIMGRID),,tests/bench/simgrid.c),$(sort $(wildcard tests/bench/*.c))))

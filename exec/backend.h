@@ -98,8 +98,12 @@ struct exec_peers {
     /* Puts a message into the queue of the end's device; no parts: one that carries nothing. */
     sp_status (*move)(void *peer, void *queue, const struct exec_part *parts, int count, struct sp_error *err);
 
-    /* Ends what is under way, whatever has come, and fails what is moved from now on. From any thread. */
-    void (*abandon)(void *peer);
+    /* Whether it has failed by itself, the network perhaps, while the devices wait for it. From any thread. */
+    sp_status (*check)(void *peer, struct sp_error *err);
+
+    /* Ends what is under way on several at once, whatever has come, and fails what is moved from now on. From any
+     * thread, and again. */
+    void (*abandon)(void *const *peers, int count);
 };
 
 /*
@@ -212,8 +216,10 @@ const struct exec_backend *exec_cuda_find(void);
 
 /* What the program and a backend in a library of its own tell each other: another number, another build. */
 #define EXEC_BACKEND_LAYOUT                                                                                            \
-    (((sizeof(struct exec_backend) * 1024 + sizeof(struct exec_async)) * 1024 + sizeof(struct exec_io)) * 1024 +       \
-     sizeof(struct exec_backend_config))
+    ((((sizeof(struct exec_backend) * 1024 + sizeof(struct exec_async)) * 1024 + sizeof(struct exec_io)) * 1024 +      \
+      sizeof(struct exec_backend_config)) *                                                                            \
+         1024 +                                                                                                        \
+     sizeof(struct exec_peers))
 
 /* Those that work everywhere, NULL-terminated; and any by name (NULL: none of that name). */
 extern const struct exec_backend *const exec_backends[];

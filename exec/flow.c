@@ -57,6 +57,8 @@ sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
     if (run->backend->async == NULL)
         return SP_OK;
     run->flow = sp_calloc(1, sizeof *run->flow);
+    atomic_init(&run->flow->broken.device, -1);
+    pthread_mutex_init(&run->flow->abandoning, NULL);
     run->flow->async = run->backend->async;
     run->flow->lanes = sp_calloc((size_t)run->plan->device_count, sizeof *run->flow->lanes);
     SP_TRY(create_queues(run, err));
@@ -89,7 +91,7 @@ void exec_flow_destroy(struct exec_run *run)
     struct exec_flow *flow = run->flow;
     if (flow == NULL)
         return;
-    if (exec_team_failed(run->team, NULL, NULL))
+    if (exec_team_failed(run->team, NULL, NULL) || atomic_load(&run->failed))
         exec_flow_abandon(run);
     for (int i = 0; flow->queues != NULL && i < run->plan->stage_count; i++) {
         if (flow->queues[2 * i + 1] != flow->queues[2 * i])
@@ -103,6 +105,8 @@ void exec_flow_destroy(struct exec_run *run)
         destroy_lane(run, &flow->lanes[d]);
     free(flow->queues);
     free(flow->lanes);
+    sp_error_fini(&flow->broken.err);
+    pthread_mutex_destroy(&flow->abandoning);
     free(flow);
     run->flow = NULL;
 }
@@ -228,6 +232,7 @@ static sp_status tell_oldest(struct exec_run *run, int device, struct sp_error *
     struct exec_flow_lane *lane = &run->flow->lanes[device];
     struct exec_flow_entry *entry = &lane->entries[lane->told % EXEC_FLOW_WINDOW];
     double start_s = 0, end_s;
+    SP_TRY(exec_flow_sound(run, device, err));
     SP_TRY(async->elapsed_s(lane->since, entry->end, &end_s, err));
     if (entry->kind == EXEC_FLOW_STEP)
         SP_TRY(async->elapsed_s(lane->since, entry->start, &start_s, err));

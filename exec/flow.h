@@ -112,6 +112,13 @@ struct exec_flow_feed {
     } held[SP_STAGING]; /* batches to release when `full` has come */
 };
 
+/* A connection to another process that has failed by itself: written by the team's thread, before `device`. */
+struct exec_flow_break {
+    atomic_int device; /* its end here; -1: none has */
+    struct sp_error err;
+    double at_s;
+};
+
 struct exec_flow {
     const struct exec_async *async;
     struct exec_bodies *bodies;   /* graphs (exec/body.h); NULL: none */
@@ -119,6 +126,8 @@ struct exec_flow {
     struct exec_flow_lane *lanes; /* [device] */
     struct exec_flow_link *links; /* [channel] */
     struct exec_flow_feed *feeds; /* [stage] */
+    struct exec_flow_break broken;
+    pthread_mutex_t abandoning; /* held while links are abandoned */
 };
 
 /* Lanes of the trace for copies, and their names. */
@@ -179,12 +188,20 @@ void exec_flow_links_destroy(struct exec_run *run);
  * does not arrive while its place is in use follows from the plan, as always. Where all devices pause, what was sent
  * and not yet received is received ahead, so that it lies where it will be read. `abandon`: nothing is awaited any
  * more, from any thread; `finish`: all that was sent has arrived.
+ *
+ * A connection may fail by itself while devices wait for it. `watch`, from the team's thread now and then, finds that;
+ * true: it has, just now, and the run is to be stopped. Abandoned links end what waits, with whatever has come; so
+ * after a wait `sound` says whether to believe it, and the device's worker tells of the failure (device -1: of any).
+ * `explain` does so at the end of a worker that was stopped by it.
  */
 sp_status exec_flow_peers_open(struct exec_run *run, struct sp_error *err);
 sp_status exec_flow_post(struct exec_run *run, const struct sp_instr *instr, struct sp_error *err);
 sp_status exec_flow_settle(struct exec_run *run, struct sp_error *err);
 sp_status exec_flow_peers_finish(struct exec_run *run, struct sp_error *err);
 void exec_flow_abandon(struct exec_run *run);
+bool exec_flow_watch(struct exec_run *run);
+sp_status exec_flow_sound(const struct exec_run *run, int device, struct sp_error *err);
+sp_status exec_flow_explain(const struct exec_run *run, int device, sp_status status, struct sp_error *err);
 sp_status exec_flow_links_drain(struct exec_run *run, int device, struct sp_error *err);
 sp_status exec_flow_transfers_create(struct exec_run *run, int channel, struct sp_error *err);
 void exec_flow_transfers_destroy(struct exec_run *run, struct exec_flow_link *link);

@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 
+/* So long a worker has to tell of a broken connection, with what it was doing, until the others are told without. */
+static const double telling_s = 2;
+
 static bool crosses(const struct exec_run *run, int channel, int *from, int *to)
 {
     const struct sp_channel *c = &run->plan->channels[channel];
@@ -96,7 +99,7 @@ sp_status exec_flow_peers_finish(struct exec_run *run, struct sp_error *err)
         if (link->out != NULL)
             SP_TRY(exec_flow_transfers_tell(run, c, err));
     }
-    return SP_OK;
+    return exec_flow_sound(run, -1, err);
 }
 
 sp_status exec_flow_settle(struct exec_run *run, struct sp_error *err)
@@ -110,12 +113,74 @@ sp_status exec_flow_settle(struct exec_run *run, struct sp_error *err)
     return exec_flow_peers_finish(run, err);
 }
 
-/* Receivers first: what a sender has in its queue may be behind them. */
+/* Where another thread is about it there is nothing to do. */
 void exec_flow_abandon(struct exec_run *run)
 {
     struct exec_flow_link *links = run->flow != NULL ? run->flow->links : NULL;
-    for (int sends = 0; sends < 2; sends++)
-        for (int c = 0; links != NULL && c < run->plan->channel_count; c++)
-            if (links[c].peer != NULL && (links[c].out != NULL) == sends)
-                run->flow->async->peers->abandon(links[c].peer);
+    if (run->team == NULL || links == NULL || pthread_mutex_trylock(&run->flow->abandoning) != 0)
+        return;
+    void **peers = sp_calloc((size_t)run->plan->channel_count + 1, sizeof *peers);
+    int count = 0;
+    for (int c = 0; c < run->plan->channel_count; c++)
+        if (links[c].peer != NULL)
+            peers[count++] = links[c].peer;
+    if (count > 0)
+        run->flow->async->peers->abandon(peers, count);
+    free(peers);
+    pthread_mutex_unlock(&run->flow->abandoning);
+}
+
+/* ---- connections that fail by themselves ---- */
+
+/* The first of them. */
+static bool find_broken(struct exec_run *run, struct sp_error *err, int *device)
+{
+    for (int c = 0; c < run->plan->channel_count; c++) {
+        const struct exec_flow_link *link = &run->flow->links[c];
+        const struct sp_channel *channel = &run->plan->channels[c];
+        if (link->peer == NULL || run->flow->async->peers->check(link->peer, err) == SP_OK)
+            continue;
+        sp_error_context(err, "on the connection from device %d to device %d for the %s of stage %d",
+                         channel->from_device, channel->to_device, sp_payload_names[channel->payload],
+                         channel->from_stage);
+        *device = link->out != NULL ? channel->from_device : channel->to_device;
+        return true;
+    }
+    return false;
+}
+
+bool exec_flow_watch(struct exec_run *run)
+{
+    struct exec_flow_break *broken = &run->flow->broken;
+    int device;
+    if (atomic_load(&broken->device) >= 0) {
+        if (exec_run_now_s(run) - broken->at_s > telling_s)
+            exec_team_fail(run->team, broken->err.status, broken->err.text);
+        return false;
+    }
+    if (!find_broken(run, &broken->err, &device))
+        return false;
+    broken->at_s = exec_run_now_s(run);
+    atomic_store(&broken->device, device);
+    return true;
+}
+
+sp_status exec_flow_sound(const struct exec_run *run, int device, struct sp_error *err)
+{
+    int broken = atomic_load(&run->flow->broken.device);
+    if (broken >= 0 && (device < 0 || device == broken))
+        return SP_FAIL(err, run->flow->broken.err.status, "%s", run->flow->broken.err.text);
+    return atomic_load(&run->failed) ? SP_FAIL(err, SP_E_INTERRUPTED, "interrupted") : SP_OK;
+}
+
+sp_status exec_flow_explain(const struct exec_run *run, int device, sp_status status, struct sp_error *err)
+{
+    int broken = run->flow != NULL ? atomic_load(&run->flow->broken.device) : -1;
+    if (broken < 0 || (device >= 0 && device != broken) || (status != SP_OK && status != SP_E_INTERRUPTED))
+        return status;
+    sp_error_clear(err);
+    status = exec_flow_sound(run, device, err);
+    if (device >= 0)
+        exec_flow_blame(run, device, NULL, err);
+    return status;
 }

@@ -220,6 +220,14 @@ static void *guard(void *self)
     return NULL;
 }
 
+static void tick(struct exec_team *team)
+{
+    pthread_mutex_lock(&team->listening);
+    if (team->listener.tick != NULL)
+        team->listener.tick(team->listener.self);
+    pthread_mutex_unlock(&team->listening);
+}
+
 static void *watch(void *self)
 {
     struct exec_team *team = self;
@@ -231,6 +239,7 @@ static void *watch(void *self)
         for (int rank = 0; rank < team->config.size; rank++)
             if (fds[rank].fd >= 0 && fds[rank].revents != 0)
                 take_news(team, rank);
+        tick(team);
     }
     free(fds);
     return NULL;

@@ -81,6 +81,7 @@ bool exec_team_failed(struct exec_team *team, sp_status *status, struct sp_error
 struct exec_team_listener {
     void (*news)(void *self, const struct exec_news *news);
     void (*failed)(void *self);
+    void (*tick)(void *self); /* NULL, or called some times a second */
     void *self;
 };
 void exec_team_listen(struct exec_team *team, const struct exec_team_listener *listener);

@@ -306,6 +306,12 @@ static void stop_for_others(void *self)
     stop_all(self);
 }
 
+static void watch_connections(void *self)
+{
+    if (exec_flow_watch(self))
+        stop_all(self);
+}
+
 static void take_news(void *self, const struct exec_news *news)
 {
     struct exec_run *run = self;
@@ -352,7 +358,7 @@ sp_status exec_trainer_create(const struct sp_plan *plan, struct exec_dataset *d
             (void)exec_team_failed(run->team, &status, err);
         exec_trainer_destroy(&trainer);
     } else {
-        exec_team_listen(run->team, &(struct exec_team_listener){take_news, stop_for_others, run});
+        exec_team_listen(run->team, &(struct exec_team_listener){take_news, stop_for_others, watch_connections, run});
     }
     *out = trainer;
     return status;
@@ -433,9 +439,11 @@ static void *work(void *self)
         worker->status = sp_drive_device(run->plan, worker->device, &exec_engine_threads, run, &worker->err);
     if (worker->status == SP_OK)
         worker->status = exec_flow_drain(run, worker->device, &worker->err);
+    worker->status = exec_flow_explain(run, worker->device, worker->status, &worker->err);
     if (worker->status == SP_OK)
         return NULL;
-    if (run->gate.stopped < 0) /* else all end there */
+    bool by_another = worker->status == SP_E_INTERRUPTED && atomic_load(&run->failed); /* which tells why */
+    if (run->gate.stopped < 0 && !by_another)                                          /* else all end there */
         exec_team_fail(run->team, worker->status, worker->err.text);
     stop_all(run);
     return NULL;
@@ -507,6 +515,7 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
     run->time_s = exec_run_now_s(run);
     if (status == SP_OK)
         status = exec_together_results(run, err);
+    status = exec_flow_explain(run, -1, status, err);
     (void)exec_team_failed(run->team, &status, err); /* that of another rank, or this one's own */
     exec_progress_finish(run);
     return status;

@@ -25,7 +25,7 @@ struct peer {
     int device, gpu;
     bool sends;
     void *word;            /* of the device, for messages that carry nothing */
-    pthread_mutex_t mutex; /* of comm */
+    pthread_rwlock_t lock; /* of comm: read by those who use it */
     ncclComm_t comm;       /* NULL: abandoned */
 };
 
@@ -83,10 +83,27 @@ static sp_status move(void *self, void *to, const struct exec_part *parts, int c
 {
     struct peer *peer = self;
     const struct exec_cuda_queue *queue = to;
-    pthread_mutex_lock(&peer->mutex);
+    pthread_rwlock_rdlock(&peer->lock);
     sp_status status = move_parts(peer, parts, count, queue->stream, err);
-    pthread_mutex_unlock(&peer->mutex);
+    pthread_rwlock_unlock(&peer->lock);
     return status;
+}
+
+/* Beside a call of `move`, if need be: NCCL lets another thread ask. */
+static sp_status check(void *self, struct sp_error *err)
+{
+    struct peer *peer = self;
+    ncclResult_t code = ncclSuccess, found = ncclSuccess;
+    if (pthread_rwlock_tryrdlock(&peer->lock) != 0)
+        return SP_OK; /* it is being abandoned */
+    (void)cudaSetDevice(peer->gpu);
+    if (peer->comm != NULL)
+        code = ncclCommGetAsyncError(peer->comm, &found);
+    pthread_rwlock_unlock(&peer->lock);
+    code = code != ncclSuccess ? code : found;
+    if (code == ncclSuccess || code == ncclInProgress)
+        return SP_OK;
+    return failed(err, code, "ncclCommGetAsyncError", __FILE__, __LINE__);
 }
 
 static void close_peer(void **out)
@@ -99,35 +116,59 @@ static void close_peer(void **out)
         (void)ncclCommDestroy(peer->comm);
     (void)cudaStreamSynchronize(peer->context->devices[peer->device].stream); /* a first message that was given up */
     exec_cuda_release(peer->context, peer->word, sizeof(int32_t));
-    pthread_mutex_destroy(&peer->mutex);
+    pthread_rwlock_destroy(&peer->lock);
     free(peer);
     *out = NULL;
 }
 
-/* A call of NCCL may keep the mutex while it waits for the other side: then the process will have to end without this.
- */
-static void abandon(void *self)
+/* Tells NCCL to end a connection, if that can be had by `end` (NULL: at once). */
+static bool abort_one(struct peer *peer, const struct timespec *end)
 {
-    struct peer *peer = self;
-    struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += ABANDON_S;
-    if (pthread_mutex_timedlock(&peer->mutex, &end) != 0)
-        return;
+    int busy = end == NULL ? pthread_rwlock_trywrlock(&peer->lock) : pthread_rwlock_timedwrlock(&peer->lock, end);
+    if (busy != 0)
+        return false;
     (void)cudaSetDevice(peer->gpu);
     if (peer->comm != NULL)
         (void)ncclCommAbort(peer->comm);
-    peer->comm = NULL;
-    pthread_mutex_unlock(&peer->mutex);
+    return true;
 }
 
-/* The other process may end instead. */
-static sp_status await_first(const struct exec_cuda_context *context, cudaStream_t stream, struct sp_error *err)
+/*
+ * An abort frees memory, for which the device must have done all that it was given: receives of other connections, too,
+ * that wait for ever. So all are aborted in one group: in there NCCL (since 2.22) tells each to end at once, and waits
+ * behind the last. Those that a call of NCCL uses come later, for what ends before may be what that call waits for; a
+ * call may also wait for the other process, and then this one will have to end without them.
+ */
+static void abandon(void *const *peers, int count)
+{
+    struct timespec end;
+    bool *told = sp_calloc((size_t)count + 1, sizeof *told);
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += ABANDON_S;
+    bool grouped = ncclGroupStart() == ncclSuccess;
+    for (int turn = 0; turn < 2; turn++)
+        for (int p = 0; p < count; p++)
+            told[p] = told[p] || abort_one(peers[p], turn == 0 ? NULL : &end);
+    if (grouped)
+        (void)ncclGroupEnd();
+    for (int p = 0; p < count; p++) {
+        struct peer *peer = peers[p];
+        if (!told[p])
+            continue;
+        peer->comm = NULL;
+        pthread_rwlock_unlock(&peer->lock);
+    }
+    free(told);
+}
+
+/* The other process may end instead, or the connection. */
+static sp_status await_first(struct peer *peer, cudaStream_t stream, struct sp_error *err)
 {
     cudaError_t code;
     while ((code = cudaStreamQuery(stream)) == cudaErrorNotReady) {
-        if (exec_team_failed(context->team, NULL, NULL))
+        if (exec_team_failed(peer->context->team, NULL, NULL))
             return SP_FAIL(err, SP_E_INTERRUPTED, "interrupted");
+        SP_TRY(check(peer, err));
         usleep(1000);
     }
     if (code != cudaSuccess)
@@ -155,7 +196,7 @@ static sp_status connect(struct peer *peer, const char id_text[EXEC_PEER_NAME], 
     if (code != ncclSuccess)
         return failed(err, code, "ncclCommInitRankConfig", __FILE__, __LINE__);
     SP_TRY(move_parts(peer, NULL, 0, device->stream, err));
-    return await_first(peer->context, device->stream, err);
+    return await_first(peer, device->stream, err);
 }
 
 static sp_status open_peer(void *context, int device, const char id[EXEC_PEER_NAME], bool sends, void **out,
@@ -164,15 +205,15 @@ static sp_status open_peer(void *context, int device, const char id[EXEC_PEER_NA
     struct peer *peer = sp_calloc(1, sizeof *peer);
     *peer = (struct peer){.context = context, .device = device, .sends = sends};
     peer->gpu = peer->context->devices[device].gpu;
-    pthread_mutex_init(&peer->mutex, NULL);
+    pthread_rwlock_init(&peer->lock, NULL);
     *out = peer;
     sp_status status = connect(peer, id, err);
     if (status != SP_OK) {
-        abandon(peer);
+        abandon(out, 1);
         close_peer(out);
     }
     return status;
 }
 
 const struct exec_peers exec_cuda_peers = {
-    .name = name, .open = open_peer, .close = close_peer, .move = move, .abandon = abandon};
+    .name = name, .open = open_peer, .close = close_peer, .move = move, .check = check, .abandon = abandon};

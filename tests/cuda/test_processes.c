@@ -372,6 +372,29 @@ static void calls_of_nccl_may_fail(void **state)
     cudasim_on_fault(NULL);
 }
 
+/* The network fails, say: a kernel of NCCL waits for ever, and no call says so. The first messages of a connection are
+ * awaited when it is opened, later ones while training, by the device whose instruction is told. */
+static void a_connection_that_fails_by_itself_ends_all_processes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call;
+        int n;
+        const char *words;
+    } cases[] = {{"ncclRecv", 1, "ncclCommGetAsyncError: remote process exited"},
+                 {"ncclSend", 2, "ncclCommGetAsyncError: remote process exited"},
+                 {"ncclRecv", 12, "on the connection from device "},
+                 {"ncclRecv", 20, "while doing "},
+                 {"ncclSend", 21, "while doing "}};
+    devices_set(2);
+    cudasim_set_patience(8);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        cudasim_fail_connection(cases[c].call, cases[c].n, ncclRemoteError);
+        expect_both_end(cases[c].call, cases[c].words);
+    }
+    cudasim_set_patience(60);
+}
+
 static void a_device_that_fails_ends_all_processes(void **state)
 {
     (void)state;
@@ -447,6 +470,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(processes_train_the_weights_of_one, nothing_is_left),
         cmocka_unit_test_setup_teardown(a_run_of_processes_is_resumed_by_any_number, make_folder, remove_folder),
         cmocka_unit_test_teardown(calls_of_nccl_may_fail, nothing_is_left),
+        cmocka_unit_test_teardown(a_connection_that_fails_by_itself_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_device_that_fails_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_process_that_dies_ends_the_others, nothing_is_left),
         cmocka_unit_test_teardown(processes_must_be_given_the_same, nothing_is_left),

@@ -59,10 +59,13 @@ int64_t cudasim_faults(void); /* since the start of the process */
  * Lets the n-th call (1: the next one) of `function` fail with `code`, an error of its library; "*" counts every call
  * of every function but the releasing ones. cudasim_fail_later fails the work instead, when a stream comes to it: the
  * device is then broken, as a real one is, and every call on it returns `code` (a cudaError_t) until
- * cudasim_clear_failures. One failure is set at a time. cudasim_failed says whether it has happened.
+ * cudasim_clear_failures. cudasim_fail_connection, of ncclSend and ncclRecv, lets the work never end until its
+ * communicator is aborted, which has the asynchronous error `code` (an ncclResult_t) when the stream comes to it. One
+ * failure is set at a time. cudasim_failed says whether it has happened.
  */
 void cudasim_fail(const char *function, int64_t n, int code);
 void cudasim_fail_later(const char *function, int64_t n, int code);
+void cudasim_fail_connection(const char *function, int64_t n, int code);
 void cudasim_clear_failures(void);
 int cudasim_failed(void);
 

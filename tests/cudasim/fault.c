@@ -30,7 +30,8 @@ static struct {
     char function[64]; /* that is to fail; "": none */
     int64_t at;        /* its count of calls at which it does */
     int code;
-    bool later, happened;
+    enum failure { NOW, LATER, CONNECTION } how;
+    bool happened;
 } ledger;
 
 /* ---- ThreadSanitizer ---- */
@@ -285,7 +286,7 @@ static bool is_to_fail(const char *name, enum cudasim_library library)
     return true;
 }
 
-static _Thread_local int fail_later; /* of the current call */
+static _Thread_local int fail_later, lose; /* of the current call */
 
 int cudasim_enter(const char *call, void *site, enum cudasim_library library)
 {
@@ -300,8 +301,9 @@ int cudasim_enter(const char *call, void *site, enum cudasim_library library)
     bool fails = is_to_fail(name, library);
     int64_t *count = calls_of(name);
     cudasim_current = (struct cudasim_call){ledger.names[count - ledger.calls], site};
-    fail_later = fails && ledger.later ? ledger.code : 0;
-    int code = fails && !ledger.later ? ledger.code : 0;
+    fail_later = fails && ledger.how == LATER ? ledger.code : 0;
+    lose = fails && ledger.how == CONNECTION ? ledger.code : 0;
+    int code = fails && ledger.how == NOW ? ledger.code : 0;
     cudaError_t broken = cudasim_device(cudasim_current_device)->broken;
     if (code == 0 && library != CUDASIM_RELEASING && broken != cudaSuccess)
         code = broken_as(library, broken);
@@ -316,6 +318,13 @@ int cudasim_take_failure(void)
 {
     int code = fail_later;
     fail_later = 0;
+    return code;
+}
+
+int cudasim_take_loss(void)
+{
+    int code = lose;
+    lose = 0;
     return code;
 }
 
@@ -341,25 +350,30 @@ cudaError_t cudaPeekAtLastError(void)
     return broken != cudaSuccess ? broken : last_error;
 }
 
-static void set_failure(const char *function, int64_t n, int code, bool later)
+static void set_failure(const char *function, int64_t n, int code, enum failure how)
 {
     cudasim_lock();
     snprintf(ledger.function, sizeof ledger.function, "%s", function);
     ledger.at = n + (strcmp(function, "*") == 0 ? ledger.all : *calls_of(function));
     ledger.code = code;
-    ledger.later = later;
+    ledger.how = how;
     ledger.happened = false;
     cudasim_unlock();
 }
 
 void cudasim_fail(const char *function, int64_t n, int code)
 {
-    set_failure(function, n, code, false);
+    set_failure(function, n, code, NOW);
 }
 
 void cudasim_fail_later(const char *function, int64_t n, int code)
 {
-    set_failure(function, n, code, true);
+    set_failure(function, n, code, LATER);
+}
+
+void cudasim_fail_connection(const char *function, int64_t n, int code)
+{
+    set_failure(function, n, code, CONNECTION);
 }
 
 void cudasim_clear_failures(void)

@@ -47,6 +47,7 @@ int cudasim_enter(const char *call, void *site, enum cudasim_library library);
             return cudasim_end(cudasim_code);                                                                          \
     } while (0)
 int cudasim_take_failure(void);            /* that the current call's work is to have, or 0 */
+int cudasim_take_loss(void);               /* the same of its connection */
 cudaError_t cudasim_end(cudaError_t code); /* remembers it for cudaGetLastError */
 
 /* Reports a mistake of the program in the call that the thread is in. Returns `code`, if it returns. */
@@ -218,11 +219,13 @@ int cudasim_check_event(cudaEvent_t event);
 bool cudasim_stream_known(cudaStream_t stream);
 int64_t cudasim_stream_leaks(void); /* and events */
 int64_t cudasim_event_leaks(void);
-void cudasim_progress(void);                                     /* locked: wakes who waits for it */
-void cudasim_wait_for_progress(void);                            /* locked: until something has gone on */
-bool cudasim_wait_until(const struct timespec *end);             /* the same; false: it is that late (CLOCK_REALTIME) */
-void cudasim_progress(void);                                     /* locked: something has gone on */
-void cudasim_finish_stream(cudaStream_t stream);                 /* locked: until all enqueued now has ended */
+void cudasim_progress(void);                         /* locked: wakes who waits for it */
+void cudasim_wait_for_progress(void);                /* locked: until something has gone on */
+bool cudasim_wait_until(const struct timespec *end); /* the same; false: it is that late (CLOCK_REALTIME) */
+void cudasim_progress(void);                         /* locked: something has gone on */
+void cudasim_finish_stream(cudaStream_t stream);     /* locked: until all enqueued now has ended */
+bool cudasim_await_device(int device,
+                          const struct timespec *end);           /* locked: the same of all its streams; false: late */
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);
 extern atomic_bool cudasim_aborted; /* a communicator was, and none was made since: nothing orders what is left */

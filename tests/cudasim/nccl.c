@@ -5,8 +5,12 @@
  * then waits until its own were taken. So a send and a receive that are not in a group wait for each other in vain,
  * as with NCCL where it does not buffer; who waits too long is reported. A receiver comes after its sender's work; a
  * sender learns nothing of its receiver's.
+ *
+ * An abort ends what its communicator does, and frees memory, for which it waits until the device has done all that it
+ * was given: what other communicators have there, too. In a group all are told to end before any is waited for.
  */
 #include "tests/cudasim/handle.h"
+#include "tests/cudasim/nccl_reduce.h"
 
 #include <nccl.h>
 #include <stdlib.h>
@@ -50,6 +54,7 @@ struct ncclComm {
     int64_t round; /* collectives begun */
     int pending;   /* operations enqueued */
     bool aborted;  /* they wait for nobody any more */
+    int lost;      /* its asynchronous error */
 };
 
 struct piece {
@@ -66,6 +71,7 @@ struct piece {
 /* The argument of an operation. */
 struct exchange {
     struct ncclComm *comm;
+    int lost; /* it never ends, and this is why */
     int count;
     struct piece pieces[PIECES_MAX];
 };
@@ -81,6 +87,8 @@ static _Thread_local struct {
     int op_count;
     struct world *joining[RANKS_MAX];
     int joining_count;
+    struct ncclComm *aborting[RANKS_MAX * 4];
+    int aborting_count;
 } group;
 
 void cudasim_set_patience(int seconds)
@@ -187,62 +195,12 @@ static bool agree(const struct message *message, const struct piece *piece)
     return false;
 }
 
-/* ---- reductions ---- */
-
-static double value_at(const char *data, size_t i, ncclDataType_t type)
-{
-    switch (type) {
-    case ncclFloat32:
-        return ((const float *)data)[i];
-    case ncclFloat64:
-        return ((const double *)data)[i];
-    case ncclInt32:
-        return ((const int32_t *)data)[i];
-    default:
-        return (double)((const int64_t *)data)[i];
-    }
-}
-
-static void set_value(char *data, size_t i, ncclDataType_t type, double value)
-{
-    switch (type) {
-    case ncclFloat32:
-        ((float *)data)[i] = (float)value;
-        break;
-    case ncclFloat64:
-        ((double *)data)[i] = value;
-        break;
-    case ncclInt32:
-        ((int32_t *)data)[i] = (int32_t)value;
-        break;
-    default:
-        ((int64_t *)data)[i] = (int64_t)value;
-    }
-}
-
-static double combine(ncclRedOp_t reduction, double a, double b)
-{
-    switch (reduction) {
-    case ncclProd:
-        return a * b;
-    case ncclMax:
-        return a > b ? a : b;
-    case ncclMin:
-        return a < b ? a : b;
-    default:
-        return a + b;
-    }
-}
-
-/* The parts in the order of ranks, so that the result is the same on all. */
 static void reduce(const struct piece *piece, struct message *const *parts, int ranks)
 {
-    for (size_t i = 0; i < piece->count; i++) {
-        double result = value_at(parts[0]->data, i, piece->type);
-        for (int rank = 1; rank < ranks; rank++)
-            result = combine(piece->reduction, result, value_at(parts[rank]->data, i, piece->type));
-        set_value(piece->to, i, piece->type, piece->reduction == ncclAvg ? result / ranks : result);
-    }
+    const char *data[RANKS_MAX];
+    for (int rank = 0; rank < ranks; rank++)
+        data[rank] = parts[rank]->data;
+    cudasim_reduce(piece->to, piece->count, piece->type, piece->reduction, data, ranks);
 }
 
 static void finish_collective(struct ncclComm *comm, const struct piece *piece)
@@ -305,12 +263,27 @@ static void exchange_all(struct exchange *exchange)
     }
 }
 
+/* It has failed by itself, which only an abort ends. */
+static void hang(struct exchange *exchange)
+{
+    struct timespec end = end_of_patience();
+    exchange->comm->lost = exchange->lost;
+    while (!exchange->comm->aborted)
+        if (!cudasim_wait_until(&end)) {
+            cudasim_fault_in(cudasim_running->call.name, NULL, "rank %d has an error that nobody has asked for in %d s",
+                             exchange->comm->rank, patience_s);
+            abort();
+        }
+}
+
 /* On a broken device it does nothing, but is over. */
 static void run_exchange(void *argument)
 {
     struct exchange *exchange = argument;
     cudasim_lock();
-    if (cudasim_running->fail == 0 && cudasim_device(cudasim_running->stream->device)->broken == cudaSuccess)
+    if (exchange->lost != 0)
+        hang(exchange);
+    else if (cudasim_running->fail == 0 && cudasim_device(cudasim_running->stream->device)->broken == cudaSuccess)
         exchange_all(exchange);
     exchange->comm->pending--;
     cudasim_progress();
@@ -348,9 +321,14 @@ static ncclResult_t end_group(void)
 static inline __attribute__((always_inline)) struct cudasim_op *operation(ncclComm_t comm, cudaStream_t stream,
                                                                           int code)
 {
-    for (int i = 0; i < group.op_count; i++)
-        if (group.ops[i]->stream == stream && ((struct exchange *)group.ops[i]->argument)->comm == comm)
-            return group.ops[i];
+    int lost = cudasim_take_loss();
+    for (int i = 0; i < group.op_count; i++) {
+        struct exchange *exchange = group.ops[i]->argument;
+        if (group.ops[i]->stream != stream || exchange->comm != comm)
+            continue;
+        exchange->lost = lost != 0 ? lost : exchange->lost;
+        return group.ops[i];
+    }
     if (code == 0)
         code = cudasim_handle_check((struct cudasim_handle *)comm, ncclInvalidArgument);
     struct cudasim_op *op = code != 0
@@ -358,7 +336,7 @@ static inline __attribute__((always_inline)) struct cudasim_op *operation(ncclCo
                                 : cudasim_op_begin(stream, sizeof(struct exchange), run_exchange, ncclInvalidArgument);
     if (group.op_count == (int)(sizeof group.ops / sizeof *group.ops))
         abort();
-    ((struct exchange *)op->argument)->comm = comm;
+    *(struct exchange *)op->argument = (struct exchange){.comm = comm, .lost = lost};
     op->always = op->between_ranks = true;
     return group.ops[group.op_count++] = op;
 }
@@ -417,9 +395,11 @@ ncclResult_t ncclBroadcast(const void *sendbuff, void *recvbuff, size_t count, n
                sends ? sendbuff : NULL, recvbuff);
 }
 
+static void end_aborts(void);
+
 ncclResult_t ncclGroupStart(void)
 {
-    int code = CUDASIM_ENTER(CUDASIM_NCCL);
+    int code = CUDASIM_ENTER(CUDASIM_RELEASING); /* a broken device is not asked */
     group.depth += code == 0;
     return (ncclResult_t)code;
 }
@@ -437,7 +417,7 @@ static int await_ranks(struct world *world)
 
 ncclResult_t ncclGroupEnd(void)
 {
-    int status = CUDASIM_ENTER(CUDASIM_NCCL);
+    int status = CUDASIM_ENTER(CUDASIM_RELEASING);
     if (group.depth == 0)
         return (ncclResult_t)cudasim_fault(ncclInvalidUsage, "no group has begun");
     if (--group.depth > 0)
@@ -449,6 +429,7 @@ ncclResult_t ncclGroupEnd(void)
     }
     group.joining_count = 0;
     cudasim_unlock();
+    end_aborts();
     int code = (int)end_group();
     return (ncclResult_t)(status != 0 ? status : code);
 }
@@ -584,16 +565,45 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
     return destroy(comm, CUDASIM_ENTER(CUDASIM_RELEASING));
 }
 
+/* Waits for what was aborted, and frees it. */
+static void end_aborts(void)
+{
+    int before = cudasim_current_device;
+    struct timespec end = end_of_patience();
+    for (int i = 0; i < group.aborting_count; i++) {
+        struct ncclComm *comm = group.aborting[i];
+        cudasim_current_device = comm->base.device;
+        cudasim_lock();
+        bool ended = cudasim_await_device(comm->base.device, &end) && comm->pending == 0;
+        cudasim_unlock();
+        if (ended)
+            (void)destroy(comm, 0);
+        else
+            cudasim_fault(0,
+                          "device %d has waited %d s for what another communicator does; those of a device are aborted "
+                          "in one group",
+                          cudasim_current_device, patience_s);
+    }
+    group.aborting_count = 0;
+    cudasim_current_device = before;
+}
+
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     int code = CUDASIM_ENTER(CUDASIM_RELEASING);
+    int status = cudasim_handle_check((struct cudasim_handle *)comm, ncclInvalidArgument);
+    if (status != 0)
+        return (ncclResult_t)status;
     cudasim_lock();
     comm->aborted = cudasim_aborted = true;
     cudasim_progress();
-    while (comm->pending > 0)
-        cudasim_wait_for_progress();
     cudasim_unlock();
-    return destroy(comm, code);
+    if (group.aborting_count == (int)(sizeof group.aborting / sizeof *group.aborting))
+        abort();
+    group.aborting[group.aborting_count++] = comm;
+    if (group.depth == 0)
+        end_aborts();
+    return (ncclResult_t)code;
 }
 
 static ncclResult_t check(const struct ncclComm *comm, int code)
@@ -608,9 +618,15 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm)
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *asyncError)
 {
-    int code = CUDASIM_ENTER(CUDASIM_RELEASING);
-    *asyncError = cudasim_device(cudasim_current_device)->broken != cudaSuccess ? ncclUnhandledCudaError : ncclSuccess;
-    return check(comm, code);
+    ncclResult_t code = check(comm, CUDASIM_ENTER(CUDASIM_RELEASING));
+    if (code != ncclSuccess)
+        return code;
+    cudasim_lock();
+    *asyncError = comm->lost != 0                                                 ? (ncclResult_t)comm->lost
+                  : cudasim_device(cudasim_current_device)->broken != cudaSuccess ? ncclUnhandledCudaError
+                                                                                  : ncclSuccess;
+    cudasim_unlock();
+    return code;
 }
 
 ncclResult_t ncclCommCount(const ncclComm_t comm, int *count)

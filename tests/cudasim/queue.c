@@ -309,6 +309,28 @@ void cudasim_finish_stream(cudaStream_t stream)
     cudasim_model_host_after(stream->model_ns);
 }
 
+/* The streams of a device that have yet to come to what was enqueued when it was called; some may be closed since. */
+bool cudasim_await_device(int device, const struct timespec *end)
+{
+    uint64_t numbers[CUDASIM_STREAMS_MAX];
+    int64_t targets[CUDASIM_STREAMS_MAX];
+    int count = 0;
+    for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next)
+        if (stream->device == device && count < CUDASIM_STREAMS_MAX) {
+            numbers[count] = stream->number;
+            targets[count++] = stream->enqueued;
+        }
+    for (int i = 0; i < count; i++)
+        for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next)
+            if (stream->number == numbers[i] && stream->completed < targets[i]) {
+                if (!cudasim_wait_until(end))
+                    return false;
+                i = -1; /* the list may have changed: from the start */
+                break;
+            }
+    return true;
+}
+
 /* ---- streams ---- */
 
 cudaError_t cudasim_stream_open(int device, unsigned flags, cudaStream_t *out)

@@ -8,6 +8,7 @@
 
 #include <nccl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #define N     500
 #define BYTES (N * sizeof(float))
 
-static ncclUniqueId id;
+static ncclUniqueId id, second_id;
 
 static void must(int code)
 {
@@ -39,6 +40,7 @@ static void set_up(void)
 {
     cudasim_set_devices(RANKS, (size_t)1 << 30);
     must(ncclGetUniqueId(&id));
+    must(ncclGetUniqueId(&second_id));
 }
 
 /* What a rank has; x: N values, all rank + 1 at first. */
@@ -70,7 +72,8 @@ static void *run_rank(void *argument)
     fill(self, (float)(self->rank + 1));
     self->work(self);
     must(cudaStreamSynchronize(self->stream));
-    must(ncclCommDestroy(self->comm));
+    if (self->comm != NULL)
+        must(ncclCommDestroy(self->comm));
     must(cudaFree(self->x));
     must(cudaFree(self->y));
     must(cudaFreeHost(self->host));
@@ -187,7 +190,88 @@ static void sound_single_thread(void)
     }
 }
 
+/* Two communicators, on which rank 0 waits for what never comes; then they are ended, in a group or not. */
+static void wait_twice(struct rank *self, bool grouped)
+{
+    ncclComm_t second;
+    cudaStream_t stream;
+    must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    must(ncclCommInitRank(&second, self->count, second_id, self->rank));
+    if (self->rank == 0) {
+        must(ncclRecv(self->x, N, ncclFloat, 1, self->comm, self->stream));
+        must(ncclRecv(self->y, N, ncclFloat, 1, second, stream));
+    }
+    if (grouped)
+        must(ncclGroupStart());
+    must(ncclCommAbort(self->comm));
+    must(ncclCommAbort(second));
+    if (grouped)
+        must(ncclGroupEnd());
+    self->comm = NULL;
+    must(cudaStreamSynchronize(stream));
+    must(cudaStreamDestroy(stream));
+}
+
+static void end_in_a_group(struct rank *self)
+{
+    wait_twice(self, true);
+}
+
+static void sound_aborts(void)
+{
+    run_ranks(2, end_in_a_group);
+}
+
+/* What rank 0 receives never comes, for its connection has failed, as is found by asking. */
+static void ask_for_errors(struct rank *self)
+{
+    ncclResult_t code = ncclSuccess;
+    must(ncclCommGetAsyncError(self->comm, &code));
+    expect("the error at first", code, ncclSuccess);
+    if (self->rank == 0)
+        must(ncclRecv(self->x, N, ncclFloat, 1, self->comm, self->stream));
+    else
+        must(ncclSend(self->x, N, ncclFloat, 0, self->comm, self->stream));
+    for (int tries = 0; self->rank == 0 && code == ncclSuccess && tries < 10000; tries++) {
+        usleep(1000);
+        must(ncclCommGetAsyncError(self->comm, &code));
+    }
+    expect("the error then", code, self->rank == 0 ? ncclRemoteError : ncclSuccess);
+    must(ncclCommAbort(self->comm));
+    self->comm = NULL;
+}
+
+static void sound_error(void)
+{
+    cudasim_fail_connection("ncclRecv", 1, ncclRemoteError);
+    run_ranks(2, ask_for_errors);
+}
+
 /* ---- faults ---- */
+
+static void end_one_by_one(struct rank *self)
+{
+    wait_twice(self, false);
+}
+
+static void aborts_that_wait_for_each_other(void)
+{
+    cudasim_set_patience(1);
+    run_ranks(2, end_one_by_one);
+}
+
+static void wait_for_ever(struct rank *self)
+{
+    if (self->rank == 0)
+        must(ncclRecv(self->x, N, ncclFloat, 1, self->comm, self->stream));
+}
+
+static void an_error_that_nobody_asks_for(void)
+{
+    cudasim_set_patience(1);
+    cudasim_fail_connection("ncclRecv", 1, ncclRemoteError);
+    run_ranks(2, wait_for_ever);
+}
 
 static void both_send_first(struct rank *self)
 {
@@ -280,6 +364,11 @@ static const struct planted planted[] = {
     PLANT(sound_turn, SOUND, NULL),
     PLANT(sound_reductions, SOUND, NULL),
     PLANT(sound_single_thread, SOUND, NULL),
+    PLANT(sound_aborts, SOUND, NULL),
+    PLANT(sound_error, SOUND, NULL),
+    PLANT(aborts_that_wait_for_each_other, FAULT, "cudasim: ncclCommAbort: device 0 has waited 1 s",
+          "aborted in one group"),
+    PLANT(an_error_that_nobody_asks_for, FAULT, "cudasim: ncclRecv: rank 0 has an error that nobody has asked for"),
     PLANT(sends_without_a_group, FAULT, "cudasim: ncclSend: rank", "to receive"),
     PLANT(receive_of_another_length, FAULT, "cudasim: ncclRecv: rank 0 gives 500 elements", "but 499 of type"),
     PLANT(send_beyond_the_memory, FAULT, "cudasim: ncclSend: sendbuff: bytes 0 to 2004", "which has 2000 bytes"),
