@@ -32,6 +32,23 @@ static sp_status pass_text(struct exec_team *team, int from, const char *mine, c
     return exec_team_pass(team, from, 0, *theirs != NULL ? *theirs : (char *)mine, (size_t)length, err);
 }
 
+char *exec_trainer_parted(const struct sp_plan *plan, const struct exec_team *team)
+{
+    for (int i = 0; i < plan->stage_count; i++) {
+        int devices[] = {plan->stages[i].forward_device, plan->stages[i].backward_device}, owner[2], first[2], last[2];
+        for (int n = 0; n < 2; n++) {
+            owner[n] = exec_team_owner(team, devices[n], plan->device_count);
+            first[n] = exec_team_first_device(team, owner[n], plan->device_count);
+            last[n] = exec_team_first_device(team, owner[n] + 1, plan->device_count) - 1;
+        }
+        if (owner[0] != owner[1])
+            return sp_format("stage %d goes forward on device %d and backward on device %d, but process %d has devices "
+                             "%d to %d and process %d has %d to %d; both must be of one process",
+                             i, devices[0], devices[1], owner[0], first[0], last[0], owner[1], first[1], last[1]);
+    }
+    return NULL;
+}
+
 static sp_status check(const struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
@@ -44,15 +61,10 @@ static sp_status check(const struct exec_run *run, struct sp_error *err)
     if (run->backend->async->peers == NULL)
         return SP_FAIL(err, SP_E_UNSUPPORTED, "%s: this program was built without NCCL, by which %d processes send",
                        run->backend->name, size);
-    for (int i = 0; i < plan->stage_count; i++) {
-        int forward = exec_team_owner(run->team, plan->stages[i].forward_device, plan->device_count),
-            backward = exec_team_owner(run->team, plan->stages[i].backward_device, plan->device_count);
-        if (forward != backward)
-            return SP_FAIL(err, SP_E_INPUT,
-                           "stage %d goes forward on device %d, of process %d, and backward on device %d, of process "
-                           "%d; both must be of one",
-                           i, plan->stages[i].forward_device, forward, plan->stages[i].backward_device, backward);
-    }
+    char *parted = exec_trainer_parted(plan, run->team);
+    sp_status status = parted != NULL ? SP_FAIL(err, SP_E_INPUT, "%s", parted) : SP_OK;
+    free(parted);
+    SP_TRY(status);
     SP_ASSERT(run->config.workers == EXEC_WORKERS_THREADS, "%d processes have a thread for each device", size);
     return SP_OK;
 }

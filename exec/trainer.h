@@ -91,6 +91,10 @@ void exec_trainer_destroy(struct exec_trainer **trainer);
  */
 uint64_t exec_trainer_layout(void);
 
+/* NULL, or why the processes of a team cannot share a plan: a stage that goes forward in one and backward in another.
+ * The caller frees. */
+char *exec_trainer_parted(const struct sp_plan *plan, const struct exec_team *team);
+
 /* Runs the whole plan, from the start or from where the checkpoint to resume left it: then the weights, losses and
  * counts are those of a run that was never interrupted. */
 sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err);

@@ -377,8 +377,8 @@ static int remove_folder(void **state)
     return status;
 }
 
-/* Starts training in that environment; what it says comes by the stream. */
-static FILE *start_program(const char *environment)
+/* Starts training in that environment, with more options; what it says comes by the stream. */
+static FILE *start_with(const char *environment, const char *options)
 {
     char program[4096];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -386,13 +386,18 @@ static FILE *start_program(const char *environment)
     program[length] = '\0';
     *strrchr(program, '/') = '\0';
     strcpy(strrchr(program, '/'), "/stalepipe"); /* build/tests/x: build/stalepipe */
-    char *command =
-        sp_format("exec env -u RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT %s %s train %s/a.yaml -o %s/out 2>&1",
-                  environment, program, folder, folder);
+    char *command = sp_format(
+        "exec env -u RANK -u WORLD_SIZE -u MASTER_ADDR -u MASTER_PORT %s %s train %s/a.yaml -o %s/out %s 2>&1",
+        environment, program, folder, folder, options);
     FILE *said = popen(command, "r");
     free(command);
     assert_non_null(said);
     return said;
+}
+
+static FILE *start_program(const char *environment)
+{
+    return start_with(environment, "");
 }
 
 static void expect_said(FILE *stream, int exit_status, const char *words)
@@ -451,6 +456,26 @@ static void processes_need_cuda_and_agree_on_how_many_they_are(void **state)
     free(other);
 }
 
+/* 3 devices, of which process 0 has 0 and 1: stage 0 goes forward on 0 and, when split, backward on 2. */
+static void a_stage_is_of_one_process(void **state)
+{
+    (void)state;
+    char *ranks[2];
+    FILE *said[2];
+    int port = free_port();
+    for (int r = 0; r < 2; r++) {
+        ranks[r] = sp_format("WORLD_SIZE=2 RANK=%d MASTER_PORT=%d", r, port);
+        said[r] =
+            start_with(ranks[r], "--set devices.backend=cuda --set devices.count=3 --set pipeline.placement=split");
+    }
+    for (int r = 0; r < 2; r++) {
+        expect_said(said[r], 2,
+                    "pipeline.placement: stage 0 goes forward on device 0 and backward on device 2, but process 0 has "
+                    "devices 0 to 1 and process 1 has 2 to 2; both must be of one process");
+        free(ranks[r]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +487,7 @@ int main(void)
         cmocka_unit_test(each_process_owns_devices),
         cmocka_unit_test(a_process_that_hangs_in_its_listener_ends),
         cmocka_unit_test(a_wrong_environment_is_told),
+        cmocka_unit_test(a_stage_is_of_one_process),
         cmocka_unit_test(processes_need_cuda_and_agree_on_how_many_they_are),
     };
     return cmocka_run_group_tests_name("team", tests, make_folder, remove_folder);

@@ -118,6 +118,12 @@ sp_status program_check_ranks(const struct program *program, const struct progra
         return sp_reject(err, sp_experiment_mark(setup->experiment, "devices.backend"),
                          "devices.backend: %s trains in one process; the environment says %d, which need cuda", backend,
                          size);
+    char *parted = exec_trainer_parted(setup->plan, program->team);
+    sp_status status = parted == NULL ? SP_OK
+                                      : sp_reject(err, sp_experiment_mark(setup->experiment, "pipeline.placement"),
+                                                  "pipeline.placement: %s", parted);
+    free(parted);
+    SP_TRY(status);
     if (program->baseline)
         return sp_reject(err, (struct sp_mark){.file = "command line"},
                          "--baseline trains on one device; give it to one process");
