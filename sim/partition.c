@@ -79,21 +79,14 @@ static double stage_s(const struct sim_partition_problem *p, int from, int to)
     return fmax(busy, busy - (from > 0 ? update : 0) + waits);
 }
 
-static double stage_bytes(const struct sim_partition_problem *p, int from, int to, int stage)
-{
-    const struct sim_partition_memory *m = p->memory;
-    return m->held[to] - m->held[from] + (m->versions[stage] - 1) * (m->version[to] - m->version[from]) +
-           (m->slot != NULL ? m->in_flight[stage] * (m->slot[to] - m->slot[from]) : 0);
-}
-
 /* What the stage between two states needs at least; INFINITY: it is not allowed. `left`: stages from this one on. */
 static double need(const struct sim_rest *rest, int from, int to, int left)
 {
     const struct sim_partition_problem *p = rest->problem;
     int stage = rest->stage_count - left;
     if (p->by_memory)
-        return stage_bytes(p, from, to, stage);
-    if (p->memory != NULL && stage_bytes(p, from, to, stage) > p->memory_limit)
+        return sim_partition_bytes(p, from, to, stage);
+    if (p->memory != NULL && sim_partition_bytes(p, from, to, stage) > p->memory_limit)
         return INFINITY;
     if (p->parameters != NULL && stage == p->stale_stages - 1 && p->parameters[to] > p->stale_limit)
         return INFINITY;
@@ -111,29 +104,48 @@ static bool grows(const struct sim_partition_problem *p)
     return p->sets == NULL && p->block_s == NULL && !(p->split && p->waits_behind > 0);
 }
 
-static double bus_of(const struct sim_partition_problem *p, int state)
-{
-    return p->bus_s != NULL && !is_last(p, state) ? p->bus_s[state] : 0;
-}
-
 static int64_t cell(const struct sim_rest *rest, int left, int state)
 {
     return (int64_t)left * rest->problem->state_count + state;
 }
 
-/* Where a stage only needs more as it ends later, the search ends when it alone needs more than the best. */
-static void fill_cell(struct sim_rest *rest, int left, int from)
+/* The bottleneck of the rest, should its first stage end there. */
+static double with_end(const struct sim_rest *rest, int left, int from, int to)
 {
     const struct sim_partition_problem *p = rest->problem;
-    double worst = INFINITY, bus = INFINITY;
-    for (int to = left == 1 ? p->state_count - 1 : from + 1; to < p->state_count; to++) {
+    if (!contains(p, to, from))
+        return INFINITY;
+    return fmax(fmax(need(rest, from, to, left), link_of(p, to)), rest->worst[cell(rest, left - 1, to)]);
+}
+
+static double bus_of(const struct sim_partition_problem *p, int state)
+{
+    return p->bus_s != NULL && !is_last(p, state) ? p->bus_s[state] : 0;
+}
+
+/*
+ * Where a stage only needs more as it ends later, the search ends when it alone needs more than the best. `guess`, in
+ * and out: an end of the stage that was good for its neighbour; once it is known what is good, little else is looked
+ * at.
+ */
+static void fill_cell(struct sim_rest *rest, int left, int from, int *guess)
+{
+    const struct sim_partition_problem *p = rest->problem;
+    double bus = INFINITY;
+    int first = left == 1 ? p->state_count - 1 : from + 1;
+    double worst = *guess > first ? with_end(rest, left, from, *guess) : INFINITY;
+    for (int to = first; to < p->state_count; to++) {
         int64_t behind = cell(rest, left - 1, to);
-        if (rest->worst[behind] == INFINITY || !contains(p, to, from))
+        if (rest->worst[behind] == INFINITY || (rest->bus == NULL && rest->worst[behind] >= worst) ||
+            !contains(p, to, from))
             continue;
-        double needed = need(rest, from, to, left);
+        double needed = need(rest, from, to, left), all = fmax(fmax(needed, link_of(p, to)), rest->worst[behind]);
         if (grows(p) && (needed == INFINITY || (rest->bus == NULL && needed > worst)))
             break;
-        worst = fmin(worst, fmax(fmax(needed, link_of(p, to)), rest->worst[behind]));
+        if (all < worst) {
+            worst = all;
+            *guess = to;
+        }
         if (rest->bus != NULL && needed < INFINITY)
             bus = fmin(bus, bus_of(p, to) + rest->bus[behind]);
     }
@@ -157,8 +169,9 @@ struct sim_rest *sim_rest_create(const struct sim_partition_problem *problem, in
     }
     for (int left = 1; left <= stage_count; left++) {
         rest->worst[cell(rest, left, problem->state_count - 1)] = INFINITY; /* stages left, but no layer */
+        int guess = 0;
         for (int from = problem->state_count - 2; from >= 0; from--)
-            fill_cell(rest, left, from);
+            fill_cell(rest, left, from, &guess);
     }
     return rest;
 }

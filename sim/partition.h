@@ -67,4 +67,14 @@ double sim_cuts_bound(const struct sim_cuts *cuts);
  * first. False when there are no more, or when the search has become too large: then the bound is finite. */
 bool sim_cuts_next(struct sim_cuts *cuts, int *states, double *bottleneck);
 
+/* What the stage between two states holds at least. */
+double sim_partition_bytes(const struct sim_partition_problem *problem, int from, int to, int stage);
+
+/* Whether any partition is within memory_limit, where that is quickly told: true for graphs. O(states * stages). */
+bool sim_partition_fits(const struct sim_partition_problem *problem, int stages);
+
+/* The partition whose fullest stage holds the least, and how much. False where all hold more than `limit`. */
+bool sim_partition_leanest(const struct sim_partition_problem *problem, int stages, double limit, int *states,
+                           double *bytes);
+
 #endif

@@ -27,9 +27,9 @@ struct sim_list {
     struct sim_partition_problem problem;
     struct sim_partition_memory memory;
     struct sim_rest *rest;
-    bool opened; /* what follows is known */
-    int *versions, *in_flight;
-    bool *stale; /* [stage] */
+    bool opened;               /* limits are known */
+    int *versions, *in_flight; /* [stage]; NULL: not known yet */
+    bool *stale;               /* [stage]; NULL: not known yet, as is staleness */
     int64_t staleness;
     bool closed;       /* no partition of it is within the limits */
     double best_s;     /* of those simulated */
@@ -74,11 +74,14 @@ bool sim_list_is_before(const struct sim_planning *search, const struct sim_list
 /* The share of the weights that lies in stale stages. */
 double sim_list_stale_fraction(const struct sim_list *list, const int *states);
 
+/* Finds out how stale its stages are, unless that is known. */
+sp_status sim_list_know_staleness(struct sim_planning *search, struct sim_list *list);
+
 /* The list's problem minds memory, as far as its stages tell. */
-void sim_list_set_memory(struct sim_list *list);
+sp_status sim_list_set_memory(struct sim_planning *search, struct sim_list *list);
 
 /* A candidate of these cuts, and all that is known of it without simulation. The caller frees it. */
-sp_status sim_list_weigh(const struct sim_planning *search, const struct sim_list *list, const int *states,
+sp_status sim_list_weigh(struct sim_planning *search, struct sim_list *list, const int *states,
                          struct sim_candidate *c);
 void sim_candidate_fini(struct sim_candidate *candidate);
 bool sim_candidate_within_limits(const struct sp_experiment *e, const struct sim_candidate *c);

@@ -8,23 +8,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The partition whose fullest stage needs the least memory, as far as its stages tell. False: there is none. */
-static bool find_leanest(struct sim_list *list, int *states, double *bytes)
+/* The partition whose fullest stage needs the least memory, as far as its stages tell. *found: false where there is
+ * none below `limit`. */
+static sp_status find_leanest(struct sim_planning *search, struct sim_list *list, double limit, int *states,
+                              double *bytes, bool *found)
 {
-    sim_list_set_memory(list);
-    list->problem.by_memory = true;
-    struct sim_rest *rest = sim_rest_create(&list->problem, list->stages);
-    struct sim_cuts *cuts = sim_cuts_create(rest, list->stages);
-    bool found = sim_cuts_next(cuts, states, bytes);
-    sim_cuts_destroy(&cuts);
-    sim_rest_destroy(&rest);
-    return found;
+    SP_TRY(sim_list_open(search, list));
+    SP_TRY(sim_list_set_memory(search, list));
+    *found = sim_partition_leanest(&list->problem, list->stages, limit, states, bytes);
+    return SP_OK;
 }
 
 /* The least that any candidate needs of what may be limited, each by itself; of memory, that of the leanest. */
 struct least {
     double peak_bytes, staleness, stale_percent;
 };
+
+/* Staleness takes long to find out, and is at its least soon. */
+static sp_status take_staleness(struct sim_planning *search, struct sim_list *list, struct least *least, int *states)
+{
+    if (least->staleness <= 0 && least->stale_percent <= 0)
+        return SP_OK;
+    SP_TRY(sim_list_know_staleness(search, list));
+    for (int k = 0; k + 1 < list->stages; k++)
+        states[k] = k + 1; /* the smallest beginnings are stale */
+    least->staleness = fmin(least->staleness, (double)list->staleness);
+    least->stale_percent = fmin(least->stale_percent, 100 * sim_list_stale_fraction(list, states));
+    return SP_OK;
+}
 
 /* `c` becomes the leanest, of *leanest, NULL if there is none. The caller frees it. */
 static sp_status find_least(struct sim_planning *search, struct least *least, struct sim_candidate *c,
@@ -36,15 +47,13 @@ static sp_status find_least(struct sim_planning *search, struct least *least, st
     int *states = sp_calloc(most, sizeof *states), *lean = sp_calloc(most, sizeof *lean);
     *least = (struct least){INFINITY, INFINITY, INFINITY};
     *leanest = NULL;
-    for (int l = 0; l < search->list_count; l++) {
+    for (int l = 0; l < search->list_count && status == SP_OK; l++) {
         struct sim_list *list = &search->lists[l];
-        if ((status = sim_list_open(search, list)) != SP_OK)
-            break;
-        for (int k = 0; k + 1 < list->stages; k++)
-            states[k] = k + 1; /* the smallest beginnings are stale */
-        least->staleness = fmin(least->staleness, (double)list->staleness);
-        least->stale_percent = fmin(least->stale_percent, 100 * sim_list_stale_fraction(list, states));
-        if (find_leanest(list, states, &bytes) && bytes < least_bytes) {
+        bool found = false;
+        status = take_staleness(search, list, least, states);
+        if (status == SP_OK)
+            status = find_leanest(search, list, least_bytes, states, &bytes, &found);
+        if (status == SP_OK && found && bytes < least_bytes) {
             *leanest = list;
             least_bytes = bytes;
             memcpy(lean, states, (size_t)(list->stages - 1) * sizeof *lean);

@@ -93,32 +93,51 @@ sp_status sim_planning_list(struct sim_planning *search)
 }
 
 /* Versions, stash and staleness of its stages do not depend on where the cuts are: those of some cuts tell. */
-static sp_status analyse(struct sim_planning *search, struct sim_list *list)
+static sp_status some_plan(struct sim_planning *search, const struct sim_list *list, struct sp_plan **plan)
 {
     struct sim_candidate some = candidate_of(list);
-    struct sp_plan *plan;
-    struct sp_analysis *analysis = NULL;
-    size_t stages = (size_t)list->stages;
     some.cut_count = list->stages - 1;
-    some.cuts = sp_calloc(stages, sizeof *some.cuts);
+    some.cuts = sp_calloc((size_t)list->stages, sizeof *some.cuts);
     for (int k = 0; k < some.cut_count; k++)
         some.cuts[k] = k + 1;
+    sp_status status = sim_trial_prepare(&search->trial, &some, 8 * list->stages + 24, plan, NULL);
+    free(some.cuts);
+    return status;
+}
+
+static sp_status know_versions(struct sim_planning *search, struct sim_list *list)
+{
+    size_t stages = (size_t)list->stages;
+    struct sp_plan *plan;
+    if (list->versions != NULL)
+        return SP_OK;
+    SP_TRY(some_plan(search, list, &plan));
     list->versions = sp_calloc(stages, sizeof *list->versions);
     list->in_flight = sp_calloc(stages, sizeof *list->in_flight);
-    list->stale = sp_calloc(stages, sizeof *list->stale);
-    sp_status status = sim_trial_prepare(&search->trial, &some, 8 * list->stages + 24, &plan, NULL);
-    if (status == SP_OK)
-        status = sp_analysis_create(plan, NULL, &analysis, search->trial.err);
+    memcpy(list->versions, plan->versions, stages * sizeof *list->versions);
+    memcpy(list->in_flight, plan->in_flight, stages * sizeof *list->in_flight);
+    sp_plan_destroy(&plan);
+    return SP_OK;
+}
+
+sp_status sim_list_know_staleness(struct sim_planning *search, struct sim_list *list)
+{
+    struct sp_plan *plan;
+    struct sp_analysis *analysis = NULL;
+    if (list->stale != NULL)
+        return SP_OK;
+    list->stale = sp_calloc((size_t)list->stages, sizeof *list->stale);
+    if (list->family->schedule->flushes && !list->family->split)
+        return SP_OK; /* all updates come before the next minibatch */
+    SP_TRY(some_plan(search, list, &plan));
+    sp_status status = sp_analysis_create(plan, NULL, &analysis, search->trial.err);
     for (int i = 0; status == SP_OK && i < list->stages; i++) {
         int64_t staleness = analysis->stages[i].forward_staleness;
-        list->versions[i] = plan->versions[i];
-        list->in_flight[i] = plan->in_flight[i];
         list->stale[i] = staleness > 0;
         list->staleness = staleness > list->staleness ? staleness : list->staleness;
     }
     sp_analysis_destroy(&analysis);
     sp_plan_destroy(&plan);
-    free(some.cuts);
     return status;
 }
 
@@ -134,41 +153,46 @@ static int stale_stages(const struct sim_list *list)
     return count;
 }
 
-void sim_list_set_memory(struct sim_list *list)
+sp_status sim_list_set_memory(struct sim_planning *search, struct sim_list *list)
 {
     const struct sim_boundaries *b = list->family->boundaries;
+    SP_TRY(know_versions(search, list));
     list->memory = (struct sim_partition_memory){b->held, b->version, b->slot, list->versions, list->in_flight};
     list->problem.memory = &list->memory;
+    return SP_OK;
 }
 
 /* What the limits forbid a stage is forbidden in the search as well, where the least that it needs can be told. */
-static void set_limits(const struct sim_planning *search, struct sim_list *list)
+static sp_status set_limits(struct sim_planning *search, struct sim_list *list)
 {
     const struct sp_experiment *e = search->trial.experiment;
     const struct sim_boundaries *b = list->family->boundaries;
     double parameters = b->parameters[b->state_count - 1];
     list->problem = list->family->problem;
     if (e->plan.memory > 0 && !list->family->split) {
-        sim_list_set_memory(list);
+        SP_TRY(sim_list_set_memory(search, list));
         list->problem.memory_limit = e->plan.memory;
+        list->closed = !sim_partition_fits(&list->problem, list->stages);
     }
+    if (list->closed)
+        return SP_OK;
+    SP_TRY(sim_list_know_staleness(search, list));
+    list->closed = e->plan.staleness >= 0 && list->staleness > e->plan.staleness;
     if (e->plan.stale_weights < 100) {
         list->problem.parameters = b->parameters;
         list->problem.stale_stages = stale_stages(list);
         list->problem.stale_limit = e->plan.stale_weights / 100 * parameters * (1 + 1e-12);
         list->closed |= list->problem.stale_stages == list->stages && parameters > list->problem.stale_limit;
     }
+    return SP_OK;
 }
 
 sp_status sim_list_open(struct sim_planning *search, struct sim_list *list)
 {
-    const struct sp_experiment *e = search->trial.experiment;
     if (list->opened)
         return SP_OK;
     list->opened = true;
-    SP_TRY(analyse(search, list));
-    list->closed = e->plan.staleness >= 0 && list->staleness > e->plan.staleness;
-    set_limits(search, list);
+    SP_TRY(set_limits(search, list));
     if (list->closed || (list->problem.memory == NULL && list->problem.parameters == NULL))
         return SP_OK;
     sim_cuts_destroy(&list->cuts);
@@ -221,9 +245,10 @@ double sim_list_stale_fraction(const struct sim_list *list, const int *states)
     return parameters[last] > 0 ? stale / parameters[last] : 0;
 }
 
-sp_status sim_list_weigh(const struct sim_planning *search, const struct sim_list *list, const int *states,
-                         struct sim_candidate *c)
+sp_status sim_list_weigh(struct sim_planning *search, struct sim_list *list, const int *states, struct sim_candidate *c)
 {
+    *c = (struct sim_candidate){0};
+    SP_TRY(sim_list_know_staleness(search, list));
     *c = candidate_of(list);
     sim_boundaries_cut(list->family->boundaries, search->trial.network, states, list->stages, c);
     c->staleness = list->staleness;

@@ -105,6 +105,60 @@ static void partitions_of_a_line_equal_brute_force(void **state)
     }
 }
 
+/* Bytes of the fullest stage, the least over all ways to cut what lies behind `from` into stages `stage` .. stages - 1.
+ */
+static double leanest_rest(const struct sim_partition_problem *p, int from, int stage, int stages)
+{
+    const struct sim_partition_memory *m = p->memory;
+    double best = INFINITY;
+    for (int to = from + 1; to < p->state_count; to++) {
+        if ((stage == stages - 1) != (to == p->state_count - 1))
+            continue;
+        double bytes = 0;
+        for (int s = from; s < to; s++)
+            bytes += m->held[s + 1] - m->held[s] + (m->versions[stage] - 1) * (m->version[s + 1] - m->version[s]) +
+                     m->in_flight[stage] * (m->slot[s + 1] - m->slot[s]);
+        double behind = stage == stages - 1 ? 0 : leanest_rest(p, to, stage + 1, stages);
+        best = fmin(best, fmax(bytes, behind));
+    }
+    return best;
+}
+
+/* Stages that hold much more than their neighbours too; a limit of just that fits, and none below. */
+static void the_leanest_partition_equals_brute_force(void **state)
+{
+    (void)state;
+    for (int n = 0; n < 300; n++) {
+        int layers = 1 + chain_below(9), stages = 1 + chain_below(layers < 5 ? layers : 5), versions[5], in_flight[5];
+        double held[10] = {0}, version[10] = {0}, slot[10] = {0}, least, none;
+        for (int l = 1; l <= layers; l++) {
+            held[l] = held[l - 1] + 1 + chain_below(100);
+            version[l] = version[l - 1] + 1 + chain_below(50);
+            slot[l] = slot[l - 1] + 1 + chain_below(200);
+        }
+        for (int i = 0; i < stages; i++) {
+            versions[i] = 1 + chain_below(4);
+            in_flight[i] = 1 + chain_below(8);
+        }
+        struct sim_partition_memory memory = {held, version, slot, versions, in_flight};
+        struct sim_partition_problem problem = {.state_count = layers + 1, .memory = &memory};
+        double expected = leanest_rest(&problem, 0, 0, stages);
+        int states[5];
+        assert_true(sim_partition_leanest(&problem, stages, INFINITY, states, &least));
+        assert_float_equal(least, expected, 0);
+        assert_false(sim_partition_leanest(&problem, stages, expected - 1, states, &none));
+        for (int off = -1; off <= 1; off++) {
+            problem.memory_limit = expected + off;
+            assert_int_equal(sim_partition_fits(&problem, stages), off >= 0);
+        }
+        double most = 0;
+        for (int i = 0; i < stages; i++)
+            most = fmax(
+                most, sim_partition_bytes(&problem, i > 0 ? states[i - 1] : 0, i + 1 < stages ? states[i] : layers, i));
+        assert_float_equal(most, expected, 0);
+    }
+}
+
 static double least_bottleneck(const struct sim_search *found)
 {
     double best = INFINITY;
@@ -360,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(partitions_of_a_line_equal_brute_force),
+        cmocka_unit_test(the_leanest_partition_equals_brute_force),
         cmocka_unit_test(plans_of_real_networks_equal_brute_force),
         cmocka_unit_test(plans_of_graphs_equal_brute_force),
         cmocka_unit_test(plans_over_one_bus_equal_brute_force),

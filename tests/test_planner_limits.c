@@ -79,6 +79,19 @@ static void limits_of_a_small_graph_on_many_devices(void **state)
     place_fini(&place);
 }
 
+/* Where no stage can hold what it must, no plan is made to find that out: 832 lists of plans are closed unseen. */
+static void an_impossible_limit_is_refused_without_plans(void **state)
+{
+    (void)state;
+    const char *sets[] = {"network=resnet362", "data.set=cifar10", "devices.count=64", "plan.memory=1"};
+    struct search s;
+    search_plain(sets, 4, &s);
+    assert_true(search_least_bytes(&s) > 1e6);
+    assert_int_equal(s.found.cuttings, 0);
+    assert_non_null(strstr(s.err.text, "(plan.staleness; 0)"));
+    search_fini(&s);
+}
+
 /* Keys that other commands mind and no plan can have are told, not passed over. */
 static void what_cannot_be_planned_is_told(void **state)
 {
@@ -230,6 +243,7 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(the_time_of_a_short_training_has_fill_and_drain),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
+        cmocka_unit_test(an_impossible_limit_is_refused_without_plans),
         cmocka_unit_test(what_cannot_be_planned_is_told),
         cmocka_unit_test(a_placement_is_kept),
         cmocka_unit_test(the_leanest_is_found),
