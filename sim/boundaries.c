@@ -288,9 +288,12 @@ static double share(int microbatches, int M)
     return microbatches == SP_WAITS_ALL ? 1 : (double)microbatches / M;
 }
 
+/* A schedule that drains the pipeline waits in each minibatch. Another one once: the first microbatch's forward and the
+ * last one's backward go through the stages before this one while it has nothing to do, but its last update. */
 struct sim_partition_problem sim_boundaries_problem(const struct sim_boundaries *b, const struct sp_schedule *schedule,
-                                                    int M, bool split)
+                                                    int M, bool split, double minibatches)
 {
+    bool drains = schedule->waits_before != 0;
     return (struct sim_partition_problem){.state_count = b->state_count,
                                           .forward_s = b->forward_s,
                                           .backward_s = b->backward_s,
@@ -298,8 +301,10 @@ struct sim_partition_problem sim_boundaries_problem(const struct sim_boundaries 
                                           .backward_stage_s = b->backward_stage_s,
                                           .update_s = b->update_s,
                                           .update_stage_s = b->update_stage_s,
-                                          .waits_before = share(schedule->waits_before, M),
+                                          .waits_before =
+                                              drains ? share(schedule->waits_before, M) : 1 / (minibatches * M),
                                           .waits_behind = share(schedule->waits_behind, M),
+                                          .spared_updates = drains ? 1 : 1 / minibatches,
                                           .link_s = b->link_s,
                                           .bus_s = b->bus_s,
                                           .block_s = b->block_s,

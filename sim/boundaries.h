@@ -27,8 +27,10 @@ void sim_boundaries_fini(struct sim_boundaries *boundaries);
 void sim_boundaries_cut(const struct sim_boundaries *boundaries, const struct sp_network *network, const int *states,
                         int stages, struct sim_candidate *candidate);
 
-/* The problem of the least bottleneck, without limits; it borrows the boundaries. */
+/* The problem of the least bottleneck, without limits, for a training of so many minibatches: filling and draining the
+ * pipeline belongs to it. INFINITY: only the steady state counts. It borrows the boundaries. */
 struct sim_partition_problem sim_boundaries_problem(const struct sim_boundaries *boundaries,
-                                                    const struct sp_schedule *schedule, int M, bool split);
+                                                    const struct sp_schedule *schedule, int M, bool split,
+                                                    double minibatches);
 
 #endif

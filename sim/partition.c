@@ -66,7 +66,7 @@ static double passes_s(const struct sim_partition_problem *p, int state)
     return p->forward_s[state] + p->backward_s[state] - (p->update_s != NULL ? p->update_s[state] : 0);
 }
 
-/* Its own work, or what it waits for as well: its update keeps nobody else, except that the first stage's begins the
+/* Its own work, or what it waits for as well: its update may keep nobody else, except that the first stage's begins the
  * next minibatch. */
 static double stage_s(const struct sim_partition_problem *p, int from, int to)
 {
@@ -76,7 +76,7 @@ static double stage_s(const struct sim_partition_problem *p, int from, int to)
     double update = p->update_s != NULL ? p->update_s[to] - p->update_s[from] + p->update_stage_s : 0;
     double waits =
         p->waits_before * passes_s(p, from) + p->waits_behind * (passes_s(p, p->state_count - 1) - passes_s(p, to));
-    return fmax(busy, busy - (from > 0 ? update : 0) + waits);
+    return fmax(busy, busy - (from > 0 ? p->spared_updates * update : 0) + waits);
 }
 
 /* What the stage between two states needs at least; INFINITY: it is not allowed. `left`: stages from this one on. */

@@ -31,8 +31,9 @@ struct sim_partition_problem {
     double forward_stage_s, backward_stage_s; /* of every stage beside these */
     const double *update_s;                   /* the part of backward_s that keeps no other stage; NULL: none */
     double update_stage_s;                    /* and of backward_stage_s */
-    /* Shares of the work of all stages before it, and behind it, that a stage waits for in each minibatch. */
-    double waits_before, waits_behind;
+    /* Shares of the work of all stages before it, and behind it, that a stage waits for in each minibatch, while its
+     * own update keeps nobody else in this share of all minibatches. */
+    double waits_before, waits_behind, spared_updates;
     const double *link_s;  /* busy time of the link when the cut is here */
     const double *bus_s;   /* and of what all cuts share; NULL: nothing */
     const double *block_s; /* what a cut here adds to the stages on both sides; NULL: nothing */

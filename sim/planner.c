@@ -43,8 +43,6 @@ void sim_search_fini(struct sim_search *search)
 static double slowest_s(const struct sim_planning *search)
 {
     const struct sp_experiment *e = search->trial.experiment;
-    if (strcmp(e->plan.objective, "time") == 0)
-        return search->best_time_s / (double)sim_trial_minibatches(e);
     return sim_planning_is_fast(e) ? search->best_s : search->best_s / e->plan.keep;
 }
 
@@ -95,15 +93,22 @@ static struct sim_list *choose(struct sim_planning *search)
     return promising != NULL ? promising : wanted ? any : NULL;
 }
 
+/* A minibatch in the steady state; where time is wanted, all of them on average. */
+static double seconds_of(const struct sp_experiment *e, const struct sim_candidate *c)
+{
+    double minibatches = sim_planning_minibatches(e);
+    return minibatches < INFINITY ? c->time_s / minibatches : c->minibatch_s;
+}
+
 sp_status sim_list_keep(struct sim_planning *search, struct sim_list *list, struct sim_candidate *c)
 {
     sp_status status = sim_trial_simulate(&search->trial, c);
+    double seconds = seconds_of(search->trial.experiment, c);
     search->out->simulated++;
     search->turns[list->stages]++;
     list->simulated++;
-    list->best_s = fmin(list->best_s, c->minibatch_s);
-    search->best_s = fmin(search->best_s, c->minibatch_s);
-    search->best_time_s = fmin(search->best_time_s, c->time_s);
+    list->best_s = fmin(list->best_s, seconds);
+    search->best_s = fmin(search->best_s, seconds);
     *(struct sim_candidate *)sp_grow((void **)&search->out->candidates, search->out->count++, sizeof *c) = *c;
     *c = (struct sim_candidate){0};
     return status;
@@ -142,6 +147,8 @@ static void conclude(struct sim_planning *search)
         out->bound_s = fmin(out->bound_s, sim_list_bound(&search->lists[l]));
     for (int l = 0; l < search->list_count; l++)
         out->unproven |= is_promising(search, &search->lists[l]);
+    double minibatches = sim_planning_minibatches(search->trial.experiment);
+    out->bound_time_s = minibatches < INFINITY ? minibatches * out->bound_s : INFINITY;
     out->unproven |= out->prefixes_only || !search->source.kind->additive;
     out->unproven |= search->trial.experiment->plan.memory > 0 && !search->trial.memory->plain;
 }
@@ -158,12 +165,10 @@ struct rank {
 
 static struct rank rank_of(const struct sp_experiment *e, const struct sim_candidate *c, double best_s)
 {
-    bool slow = c->minibatch_s * e->plan.keep > best_s * (1 + 1e-9);
+    bool slow = seconds_of(e, c) * e->plan.keep > best_s * (1 + 1e-9);
     /* Times are compared to 9 digits, so that rounding does not hide a tie that fewer devices win. */
-    double step = best_s * 1e-9, time = step > 0 ? floor(c->minibatch_s / step + 0.5) : c->minibatch_s;
+    double step = best_s * 1e-9, seconds = seconds_of(e, c), time = step > 0 ? floor(seconds / step + 0.5) : seconds;
     double stale = (double)c->staleness + c->stale_weight_fraction / 2; /* of equally stale ones, in fewer weights */
-    if (strcmp(e->plan.objective, "time") == 0)
-        return (struct rank){{c->time_s, c->device_count, stale}};
     if (strcmp(e->plan.objective, "staleness") == 0)
         return (struct rank){{slow ? INFINITY : (double)c->staleness, slow ? time : c->stale_weight_fraction, time}};
     if (strcmp(e->plan.objective, "memory") == 0)
@@ -175,7 +180,7 @@ static void sort_by_rank(const struct sp_experiment *e, struct sim_candidate *ca
 {
     double best_s = INFINITY;
     for (int c = 0; c < count; c++)
-        best_s = fmin(best_s, candidates[c].minibatch_s);
+        best_s = fmin(best_s, seconds_of(e, &candidates[c]));
     for (int c = 1; c < count; c++) {
         struct sim_candidate moving = candidates[c];
         struct rank rank = rank_of(e, &moving, best_s);
@@ -254,8 +259,7 @@ sp_status sim_plan_search(const struct sp_experiment *experiment, const struct s
     *out = (struct sim_search){0};
     struct sim_planning search = {.trial = {.experiment = experiment, .network = network, .memory = memory, .err = err},
                                   .out = out,
-                                  .best_s = INFINITY,
-                                  .best_time_s = INFINITY};
+                                  .best_s = INFINITY};
     search.trial.source = &search.source;
     SP_TRY(check(experiment, network, err));
     SP_TRY(sim_source_open(experiment, &search.source, err));

@@ -29,9 +29,11 @@ struct sim_candidate {
 struct sim_search {
     struct sim_candidate *candidates; /* best first */
     int count;
-    int64_t cuttings;   /* candidates looked at */
-    int64_t simulated;  /* of them: those within the limits */
-    double bound_s;     /* a minibatch of any other takes no less; INFINITY: there are no others */
+    int64_t cuttings;    /* candidates looked at */
+    int64_t simulated;   /* of them: those within the limits */
+    double bound_s;      /* a minibatch of any other takes no less; INFINITY: there are no others. Where time is wanted,
+                            on average over the whole training, ... */
+    double bound_time_s; /* ... of which any other takes no less; else INFINITY */
     bool unproven;      /* another may be better: too many could not be told from the best by their bounds, or a stage's
                            measured time is no sum of layers, so that bounds are estimates */
     bool prefixes_only; /* the graph has too many boundaries: only prefixes of the order were searched */

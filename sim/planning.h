@@ -32,7 +32,7 @@ struct sim_list {
     bool *stale;               /* [stage]; NULL: not known yet, as is staleness */
     int64_t staleness;
     bool closed;       /* no partition of it is within the limits */
-    double best_s;     /* of those simulated */
+    double best_s;     /* of those simulated, as of all */
     int64_t simulated; /* of it */
 };
 
@@ -46,12 +46,15 @@ struct sim_planning {
     int boundaries_count;
     struct sim_list *lists;
     int list_count;
-    double best_s, best_time_s; /* of a minibatch, and of the training */
-    int64_t *turns;             /* [stages]: plans simulated */
+    double best_s;  /* of a minibatch in the steady state; where time is wanted, of all of them on average */
+    int64_t *turns; /* [stages]: plans simulated */
 };
 
 /* colocated, split or any: that of the pipeline where it names one, else the plan's. */
 const char *sim_planning_placement(const struct sp_experiment *e);
+
+/* Those that are filled and drained with the pipeline, where the time of the training is wanted; else INFINITY. */
+double sim_planning_minibatches(const struct sp_experiment *e);
 
 bool sim_planning_is_fast(const struct sp_experiment *e); /* speed is all that is wanted */
 

@@ -12,6 +12,11 @@ const char *sim_planning_placement(const struct sp_experiment *e)
     return strcmp(e->pipeline.placement, "auto") == 0 ? e->plan.placement : e->pipeline.placement;
 }
 
+double sim_planning_minibatches(const struct sp_experiment *e)
+{
+    return strcmp(e->plan.objective, "time") == 0 ? (double)sim_trial_minibatches(e) : INFINITY;
+}
+
 static bool has_limits(const struct sp_experiment *e)
 {
     return e->plan.memory > 0 || e->plan.staleness >= 0 || e->plan.stale_weights < 100;
@@ -58,7 +63,7 @@ static sp_status add_family(struct sim_planning *search, const struct sp_schedul
     int most = split ? (e->devices.count + 1) / 2 : e->devices.count,
         layers = search->trial.network->weight_layer_count;
     most = most > layers ? layers : most;
-    family->problem = sim_boundaries_problem(family->boundaries, schedule, M, split);
+    family->problem = sim_boundaries_problem(family->boundaries, schedule, M, split, sim_planning_minibatches(e));
     family->rest = sim_rest_create(&family->problem, most);
     for (int s = 1; s <= most; s++)
         if (e->plan.stages == 0 || e->plan.stages == s) {

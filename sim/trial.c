@@ -92,23 +92,24 @@ sp_status sim_trial_weigh(const struct sim_trial *trial, struct sim_candidate *c
 }
 
 /* The steady state is what a second stretch of minibatches takes beyond the first. A training that is shorter than one
- * is mostly fill and drain. */
+ * is mostly fill and drain, and where its time is the objective it is simulated whole. */
 sp_status sim_trial_simulate(const struct sim_trial *trial, struct sim_candidate *c)
 {
     int64_t stretch = stretch_of(c), total = sim_trial_minibatches(trial->experiment);
-    double once_s, twice_s, short_s = 0;
+    double once_s, twice_s, whole_s = 0;
+    bool whole = total < stretch || strcmp(trial->experiment->plan.objective, "time") == 0;
     struct sp_plan *plan;
     struct sim_cost *cost;
     SP_TRY(simulated_s(trial, c, stretch, &once_s));
     SP_TRY(simulated_s(trial, c, 2 * stretch, &twice_s));
-    if (total < stretch)
-        SP_TRY(simulated_s(trial, c, total, &short_s));
+    if (whole)
+        SP_TRY(simulated_s(trial, c, total, &whole_s));
     sp_status status = sim_trial_prepare(trial, c, 2 * stretch, &plan, &cost);
     if (status == SP_OK) {
         c->bottleneck_s = sim_bottleneck_s(plan, cost);
         c->minibatch_s = (twice_s - once_s) / (double)stretch;
         c->minibatch_s = fmax(c->minibatch_s, c->bottleneck_s); /* two stretches may be too short for it to tell */
-        c->time_s = total < stretch ? short_s : once_s + c->minibatch_s * (double)(total - stretch);
+        c->time_s = whole ? whole_s : once_s + c->minibatch_s * (double)(total - stretch);
     }
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);

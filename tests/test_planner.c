@@ -364,6 +364,55 @@ static void plans_over_one_bus_equal_brute_force(void **state)
     place_fini(&place);
 }
 
+/*
+ * The shortest of all trainings of some minibatches, from one, where filling the pipeline is most of it, to many: of
+ * partitions with the same bottleneck, which are many where times are whole milliseconds, the soonest filled one wins.
+ */
+static void whole_trainings_equal_brute_force(void **state)
+{
+    (void)state;
+    static const char *const schedules[] = {"pipeline.schedule=stale", "pipeline.schedule=1f1b-async",
+                                            "pipeline.schedule=gpipe", "pipeline.schedule=1f1b",
+                                            "pipeline.schedule=sequential"};
+    static const int lengths[] = {1, 2, 3, 5, 8, 20, 100};
+    struct place place;
+    place_init(&place, ".csv");
+    for (int n = 0; n < 70; n++) {
+        char *length = sp_format("train.iterations=%d", lengths[n % 7]);
+        const char *sets[] = {place.network_set,         place.device_set,      schedules[n % 5],
+                              "pipeline.microbatches=4", "train.batch=8",       "cost.model=import",
+                              "devices.count=3",         "plan.objective=time", length};
+        place_write_chain(&place, 3 + n % 6);
+        if (n % 5 < 2)
+            sets[3] = "pipeline.microbatches=1";
+        if (n % 2 == 0)
+            place_write_device(&place, 1e12, false);
+        struct search s;
+        search_well(sets, 9, &s);
+        const struct sim_candidate *found = &s.found.candidates[0];
+        int L = s.network->weight_layer_count;
+        double best = INFINITY;
+        for (int mask = 0; mask < 1 << (L - 1); mask++) {
+            int cuts[32], k = cuts_of_mask(mask, L, cuts);
+            if (k > 2)
+                continue;
+            char *text = cuts_of(cuts, k);
+            best = fmin(best, trial_of(sets, 6, s.network, text, lengths[n % 7]).time_s);
+            free(text);
+        }
+        assert_float_equal(found->time_s / best, 1, 1e-9);
+        assert_false(s.found.unproven);
+        assert_true(s.found.bound_time_s >= best * (1 - 1e-9));
+        for (int c = 0; c < s.found.count; c++)
+            if (found[c].estimate_s * lengths[n % 7] > found[c].time_s * (1 + 1e-9))
+                fail_msg("%s, %s, %d cuts: %.9g s are bounded by %.9g s", sets[2], length, found[c].cut_count,
+                         found[c].time_s, found[c].estimate_s * lengths[n % 7]);
+        search_fini(&s);
+        free(length);
+    }
+    place_fini(&place);
+}
+
 /* What is known before simulation is never more than what simulation finds: every schedule, placement and link. */
 static void bounds_are_bounds(void **state)
 {
@@ -418,6 +467,7 @@ int main(void)
         cmocka_unit_test(plans_of_real_networks_equal_brute_force),
         cmocka_unit_test(plans_of_graphs_equal_brute_force),
         cmocka_unit_test(plans_over_one_bus_equal_brute_force),
+        cmocka_unit_test(whole_trainings_equal_brute_force),
         cmocka_unit_test(bounds_are_bounds),
         cmocka_unit_test(plans_within_memory_equal_brute_force),
     };

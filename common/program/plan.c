@@ -57,6 +57,11 @@ static json_t *stages_json(const struct sp_network *network, const struct sim_ca
     return stages;
 }
 
+static bool time_is_wanted(const struct sp_experiment *experiment)
+{
+    return strcmp(experiment->plan.objective, "time") == 0;
+}
+
 /* Of the steady state; 0 where nothing takes time. */
 static double samples_per_s(const struct sp_experiment *experiment, const struct sim_candidate *c)
 {
@@ -98,6 +103,8 @@ static json_t *search_json(const struct program_setup *setup, const struct progr
     json_object_set_new(object, "simulated", json_integer(search->simulated));
     json_object_set_new(object, "proven", json_boolean(!search->unproven));
     json_object_set_new(object, "bound_s", search->bound_s < INFINITY ? json_real(search->bound_s) : json_null());
+    json_object_set_new(object, "bound_time_s",
+                        search->bound_time_s < INFINITY ? json_real(search->bound_time_s) : json_null());
     json_object_set_new(object, "candidates", candidates);
     return object;
 }
@@ -154,13 +161,17 @@ static char *cuts_text(const struct sim_candidate *c)
     return whole;
 }
 
-/* What `c` has less of than the best one, or more, in per cent. */
-static void print_gives_up(const struct sim_candidate *c, const struct sim_candidate *best)
+/* What `c` has less of than the best one, or more, in per cent; of the training's time in full, as fill and drain are a
+ * small part of it. */
+static void print_gives_up(const struct sim_candidate *c, const struct sim_candidate *best, bool whole)
 {
-    double slower = 100 * (c->minibatch_s / best->minibatch_s - 1);
+    char text[32];
+    double slower = whole ? 0 : 100 * (c->minibatch_s / best->minibatch_s - 1);
     double larger = best->peak_bytes > 0 ? 100 * ((double)c->peak_bytes / (double)best->peak_bytes - 1) : 0;
     double staler = 100 * (c->stale_weight_fraction - best->stale_weight_fraction);
     bool said = false;
+    if (whole && c->time_s > best->time_s * (1 + 1e-9))
+        said = printf("%s longer", program_seconds(c->time_s - best->time_s, text)) > 0;
     if (slower >= 0.05 || slower <= -0.05)
         said = printf("%.1f %% %s", fabs(slower), slower > 0 ? "slower" : "faster") > 0;
     if (larger >= 0.5 || larger <= -0.5)
@@ -178,35 +189,49 @@ static void print_gives_up(const struct sim_candidate *c, const struct sim_candi
 }
 
 /* What is known of all plans that were not looked at. */
-static void print_proof(const struct sim_search *search)
+static void print_proof(const struct sp_experiment *experiment, const struct sim_search *search)
 {
+    printf("  %s: ", search->unproven ? "not proven to be the best" : "proven to be the best");
     if (search->bound_s == INFINITY)
-        printf("  %s: there are no others\n", search->unproven ? "not proven to be the best" : "proven to be the best");
+        puts("there are no others");
+    else if (time_is_wanted(experiment))
+        printf("any other takes at least %.6f s\n", search->bound_time_s);
     else
-        printf("  %s: any other takes at least %.6f ms a minibatch\n",
-               search->unproven ? "not proven to be the best" : "proven to be the best", 1e3 * search->bound_s);
+        printf("any other takes at least %.6f ms a minibatch\n", 1e3 * search->bound_s);
+}
+
+static void print_candidate(const struct sim_candidate *p, const struct sim_candidate *best, bool whole)
+{
+    char time[32], bytes[32], *cuts = cuts_text(p);
+    printf("%-28s %-10s %2d %-9s %3d %12s ", cuts, p->schedule->name, p->microbatches, p->split ? "split" : "colocated",
+           p->device_count, program_seconds(p->minibatch_s, time));
+    if (whole)
+        printf("%12s ", program_seconds(p->time_s, time));
+    printf("%10s %5lld %5.1f%%  ", program_bytes((double)p->peak_bytes, bytes), (long long)p->staleness,
+           100 * p->stale_weight_fraction);
+    free(cuts);
+    print_gives_up(p, best, whole);
 }
 
 static void print_search(const struct program_setup *setup, const struct sim_search *search)
 {
     const struct sim_candidate *best = &search->candidates[0];
-    char time[32], bytes[32];
+    bool whole = time_is_wanted(setup->experiment);
     printf("%s: the best of %lld plans for %s, %lld of them simulated\n", setup->network->name,
            (long long)search->cuttings, setup->experiment->plan.objective, (long long)search->simulated);
-    print_proof(search);
+    print_proof(setup->experiment, search);
     printf("  bottleneck %.6f ms a minibatch, %.6f ms simulated in the steady state\n", 1e3 * best->bottleneck_s,
            1e3 * best->minibatch_s);
-    printf("%-28s %-10s %2s %-9s %3s %12s %10s %5s %6s  %s\n", "cuts", "schedule", "M", "placement", "dev",
-           "a minibatch", "memory", "stale", "of", "against the best");
-    for (int c = 0; c < search->count; c++) {
-        const struct sim_candidate *p = &search->candidates[c];
-        char *cuts = cuts_text(p);
-        printf("%-28s %-10s %2d %-9s %3d %12s %10s %5lld %5.1f%%  ", cuts, p->schedule->name, p->microbatches,
-               p->split ? "split" : "colocated", p->device_count, program_seconds(p->minibatch_s, time),
-               program_bytes((double)p->peak_bytes, bytes), (long long)p->staleness, 100 * p->stale_weight_fraction);
-        free(cuts);
-        print_gives_up(p, best);
-    }
+    if (whole)
+        printf(
+            "  %.6f s for the whole training, which is filled and drained once or, with a flush, in every minibatch\n",
+            best->time_s);
+    printf("%-28s %-10s %2s %-9s %3s %12s ", "cuts", "schedule", "M", "placement", "dev", "a minibatch");
+    if (whole)
+        printf("%12s ", "training");
+    printf("%10s %5s %6s  %s\n", "memory", "stale", "of", "against the best");
+    for (int c = 0; c < search->count; c++)
+        print_candidate(&search->candidates[c], best, whole);
     if (setup->network->measured == NULL)
         return;
     for (int i = 0; i < setup->plan->stage_count; i++) {
