@@ -43,12 +43,14 @@ struct sample {
 static sp_status sample_init(const struct sim_trial *trial, int M, bool cut, bool memory, struct sample *sample)
 {
     int cuts = cut ? trial->network->weight_layer_count - 1 : 0;
+    struct sim_trial for_bounds = *trial;
     struct sim_candidate c = {.schedule = sp_schedule_find("sequential"), .microbatches = M, .cut_count = cuts};
     c.cuts = sp_calloc((size_t)cuts + 1, sizeof *c.cuts);
     for (int k = 0; k < cuts; k++)
         c.cuts[k] = k + 1;
     *sample = (struct sample){0};
-    sp_status status = sim_trial_prepare(trial, &c, 1, &sample->plan, &sample->cost);
+    for_bounds.least = true;
+    sp_status status = sim_trial_prepare(&for_bounds, &c, 1, &sample->plan, &sample->cost);
     if (status == SP_OK && memory) {
         struct sp_footprint plain = sp_footprint_plain(trial->network);
         status = sp_memory_plan_create(sample->plan, &plain, &sample->memory, trial->err);
@@ -257,6 +259,55 @@ static void fill_graph(const struct sample *all, const struct sp_network *networ
     }
 }
 
+/* Classes of work that the network has. False: some work slows nobody in part. */
+static bool find_classes(const struct sim_cost *cost, bool *used)
+{
+    int classes = cost->contention.class_count;
+    for (int i = 0; i < cost->stage_count; i++) {
+        const struct sim_stage_cost *stage = &cost->stages[i];
+        double seconds[] = {stage->forward_s, stage->backward_s, stage->update_s};
+        for (int work = SIM_WORK_FORWARD; work <= SIM_WORK_UPDATE; work++) {
+            const double *mix = cost->contention.mix + sim_cost_row(cost, 0, i, work) * classes;
+            double sum = 0;
+            for (int c = 0; c < classes; c++) {
+                sum += mix[c];
+                used[c] |= mix[c] > 0;
+            }
+            if (seconds[work] > 0 && sum < 1 - 1e-9)
+                return false;
+        }
+    }
+    return true;
+}
+
+static void find_sharing(const struct sim_cost *cost, struct sim_boundaries *b)
+{
+    const struct sim_contention *contention = &cost->contention;
+    int classes = contention->class_count;
+    bool *used = sp_calloc((size_t)classes + 1, sizeof *used);
+    double least = INFINITY;
+    b->shares_machine = classes > 0 || contention->capacity > 0;
+    if (contention->machine == NULL) {
+        b->room = contention->capacity;
+        bool all = find_classes(cost, used);
+        for (int k = 0; all && k < classes * classes; k++)
+            if (used[k / classes] && used[k % classes])
+                least = fmin(least, contention->slowdown[k]);
+    }
+    b->slowdown = least < INFINITY ? least : 0;
+    free(used);
+}
+
+/* While k devices are at work, they do no more than min(k, room) / (1 + (k - 1) slowdown) seconds' work a second. */
+double sim_boundaries_least_s(const struct sim_boundaries *b, int stages, int devices)
+{
+    double rate = 1, work_s = b->forward_s[b->state_count - 1] + b->backward_s[b->state_count - 1] +
+                              stages * (b->forward_stage_s + b->backward_stage_s);
+    for (int k = 2; k <= devices; k++)
+        rate = fmax(rate, (b->room > 0 ? fmin(k, b->room) : k) / (1 + (k - 1) * b->slowdown));
+    return work_s / rate;
+}
+
 sp_status sim_boundaries_init(const struct sim_trial *trial, int M, bool memory, struct sim_boundaries *b)
 {
     const struct sp_network *network = trial->network;
@@ -277,6 +328,8 @@ sp_status sim_boundaries_init(const struct sim_trial *trial, int M, bool memory,
         make_sums(b);
         fill_graph(&all, network, b);
     }
+    if (status == SP_OK)
+        find_sharing(all.cost, b);
     sample_fini(&all);
     sample_fini(&whole);
     return status;

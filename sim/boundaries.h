@@ -17,10 +17,16 @@ struct sim_boundaries {
     uint64_t *sets;
     int words;
     bool prefixes_only; /* a graph with too many boundaries */
+    /* Of a machine that all devices share: how much longer work takes at least beside each other device, and how many
+     * devices run at once. */
+    double slowdown, room; /* room: 0: all */
+    bool shares_machine;   /* devices may slow each other */
 };
 
 /* `memory`: bytes are wanted; else they are zero. */
 sp_status sim_boundaries_init(const struct sim_trial *trial, int M, bool memory, struct sim_boundaries *out);
+/* Seconds of a minibatch that no partition can do without, as devices at work slow each other. */
+double sim_boundaries_least_s(const struct sim_boundaries *boundaries, int stages, int devices);
 void sim_boundaries_fini(struct sim_boundaries *boundaries);
 
 /* Sets the candidate's cuts to `states`; for a graph also the order of its nodes in which the stages are ranges. */

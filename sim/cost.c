@@ -23,7 +23,6 @@ static sp_status open_device(const struct sp_experiment *experiment, void **know
 const struct sim_cost_kind sim_cost_kinds[] = {
     {.name = "analytic",
      .help = "a roofline over operations and bytes, with constants of a device",
-     .additive = true,
      .open = open_device,
      .close = free,
      .fill = sim_cost_analytic},
@@ -32,10 +31,10 @@ const struct sim_cost_kind sim_cost_kinds[] = {
      .help = "seconds measured on this machine by `stalepipe profile`",
      .open = sim_cost_profile_open,
      .close = sim_cost_profile_close,
-     .fill = sim_cost_profile},
+     .fill = sim_cost_profile,
+     .fill_least = sim_cost_profile_least},
     {.name = "import",
      .help = "seconds that came with a measured network",
-     .additive = true,
      .open = open_device,
      .close = free,
      .fill = sim_cost_import},
@@ -234,12 +233,14 @@ void sim_source_close(struct sim_source *source)
     *source = (struct sim_source){0};
 }
 
-sp_status sim_source_cost(const struct sim_source *source, const struct sp_experiment *experiment,
-                          const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
-                          struct sp_error *err)
+static sp_status cost_by(const struct sim_source *source, bool least, const struct sp_experiment *experiment,
+                         const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
+                         struct sp_error *err)
 {
+    const struct sim_cost_kind *kind = source->kind;
     struct sim_cost *cost = sim_cost_alloc(plan);
-    sp_status status = source->kind->fill(source->known, experiment, plan, memory, cost, err);
+    sp_status status = (least && kind->fill_least != NULL ? kind->fill_least : kind->fill)(source->known, experiment,
+                                                                                           plan, memory, cost, err);
     set_by_experiment(experiment, cost);
     if (status == SP_OK)
         status = check_durations(experiment, plan, cost, err);
@@ -247,6 +248,19 @@ sp_status sim_source_cost(const struct sim_source *source, const struct sp_exper
         sim_cost_destroy(&cost);
     *out = cost;
     return status;
+}
+
+sp_status sim_source_cost(const struct sim_source *source, const struct sp_experiment *experiment,
+                          const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
+                          struct sp_error *err)
+{
+    return cost_by(source, false, experiment, plan, memory, out, err);
+}
+
+sp_status sim_source_least_cost(const struct sim_source *source, const struct sp_experiment *experiment,
+                                const struct sp_plan *plan, struct sim_cost **out, struct sp_error *err)
+{
+    return cost_by(source, true, experiment, plan, NULL, out, err);
 }
 
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,

@@ -115,12 +115,15 @@ static inline int64_t sim_cost_row(const struct sim_cost *cost, int phase, int s
 struct sim_cost_kind {
     const char *name; /* "analytic", "table", "profile", "import" */
     const char *help;
-    bool additive; /* a stage takes the sum of its layers, and the same beside that for every stage */
     /* Reads the files that it needs. NULL, as is `close`: none. */
     sp_status (*open)(const struct sp_experiment *experiment, void **known, struct sp_error *err);
     void (*close)(void *known);
     sp_status (*fill)(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                       const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
+    /* The same for bounds, where a stage takes the sum of its layers, and the same beside that for every stage: each
+     * takes the least that it does in any plan of these devices. NULL: `fill` is so already. */
+    sp_status (*fill_least)(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
+                            const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 };
 extern const struct sim_cost_kind sim_cost_kinds[]; /* ended by name NULL */
 
@@ -136,6 +139,10 @@ void sim_source_close(struct sim_source *source); /* a zeroed one too */
 sp_status sim_source_cost(const struct sim_source *source, const struct sp_experiment *experiment,
                           const struct sp_plan *plan, const struct sp_memory_plan *memory, struct sim_cost **out,
                           struct sp_error *err);
+
+/* The same, by fill_least. */
+sp_status sim_source_least_cost(const struct sim_source *source, const struct sp_experiment *experiment,
+                                const struct sp_plan *plan, struct sim_cost **out, struct sp_error *err);
 
 /* The same for a single plan. */
 sp_status sim_cost_create(const struct sp_experiment *experiment, const struct sp_plan *plan,

@@ -114,6 +114,27 @@ sp_status sim_list_keep(struct sim_planning *search, struct sim_list *list, stru
     return status;
 }
 
+/* Why the best may not be the best. */
+static const char TOO_MANY[] = "more plans than are simulated may take less by what is known of them before",
+                  TOO_MANY_SHARING[] =
+                      "more plans than are simulated may take less by what is known of them before, which is how much "
+                      "their devices slow each other at least",
+                  TOO_LARGE[] = "there are too many ways to cut to go through",
+                  PREFIXES[] = "the graph has too many boundaries, so that only its listed order was cut",
+                  OTHER_SIZES[] =
+                      "what does not fit in plain float32 was not looked at, and might by the backend's sizes";
+
+static void doubt(struct sim_planning *search, const char *why)
+{
+    if (search->out->doubt == NULL)
+        search->out->doubt = why;
+}
+
+static bool shares_machine(const struct sim_planning *search)
+{
+    return search->boundaries_count > 0 && search->boundaries[0]->shares_machine;
+}
+
 /* Opens the list, or looks at its next partition, and keeps it if it is within the limits. */
 static sp_status look(struct sim_planning *search, struct sim_list *list)
 {
@@ -124,13 +145,14 @@ static sp_status look(struct sim_planning *search, struct sim_list *list)
         return sim_list_open(search, list); /* its bound may be larger now */
     int *states = sp_calloc((size_t)list->stages, sizeof *states);
     if (list->closed || !sim_cuts_next(list->cuts, states, &bound)) {
-        search->out->unproven |= sim_list_bound(list) < INFINITY;
+        if (sim_list_bound(list) < INFINITY)
+            doubt(search, TOO_LARGE);
         search->out->bound_s = fmin(search->out->bound_s, sim_list_bound(list));
         list->closed = true;
     } else {
         search->out->cuttings++;
         status = sim_list_weigh(search, list, states, &c);
-        c.estimate_s = bound;
+        c.estimate_s = fmax(bound, list->least_s);
         if (status == SP_OK && sim_candidate_within_limits(search->trial.experiment, &c))
             status = sim_list_keep(search, list, &c);
     }
@@ -143,14 +165,17 @@ static sp_status look(struct sim_planning *search, struct sim_list *list)
 static void conclude(struct sim_planning *search)
 {
     struct sim_search *out = search->out;
+    if (out->prefixes_only)
+        doubt(search, PREFIXES);
+    if (search->trial.experiment->plan.memory > 0 && !search->trial.memory->plain)
+        doubt(search, OTHER_SIZES);
     for (int l = 0; l < search->list_count; l++)
         out->bound_s = fmin(out->bound_s, sim_list_bound(&search->lists[l]));
     for (int l = 0; l < search->list_count; l++)
-        out->unproven |= is_promising(search, &search->lists[l]);
+        if (is_promising(search, &search->lists[l]))
+            doubt(search, shares_machine(search) ? TOO_MANY_SHARING : TOO_MANY);
     double minibatches = sim_planning_minibatches(search->trial.experiment);
     out->bound_time_s = minibatches < INFINITY ? minibatches * out->bound_s : INFINITY;
-    out->unproven |= out->prefixes_only || !search->source.kind->additive;
-    out->unproven |= search->trial.experiment->plan.memory > 0 && !search->trial.memory->plain;
 }
 
 int sim_planning_most_looks(const struct sim_planning *search)

@@ -34,9 +34,8 @@ struct sim_search {
     double bound_s;      /* a minibatch of any other takes no less; INFINITY: there are no others. Where time is wanted,
                             on average over the whole training, ... */
     double bound_time_s; /* ... of which any other takes no less; else INFINITY */
-    bool unproven;      /* another may be better: too many could not be told from the best by their bounds, or a stage's
-                           measured time is no sum of layers, so that bounds are estimates */
-    bool prefixes_only; /* the graph has too many boundaries: only prefixes of the order were searched */
+    const char *doubt;   /* why another may be better all the same; NULL: the first is proven to be the best */
+    bool prefixes_only;  /* the graph has too many boundaries: only prefixes of the order were searched */
 };
 
 /* How large a plan is on its devices, as program_memory. */

@@ -23,6 +23,7 @@ struct sim_family {
 struct sim_list {
     const struct sim_family *family;
     int stages;
+    double least_s; /* of a minibatch, wherever the cuts are */
     struct sim_cuts *cuts;
     struct sim_partition_problem problem;
     struct sim_partition_memory memory;

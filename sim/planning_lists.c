@@ -69,6 +69,7 @@ static sp_status add_family(struct sim_planning *search, const struct sp_schedul
         if (e->plan.stages == 0 || e->plan.stages == s) {
             struct sim_list list = {.family = family, .stages = s, .best_s = INFINITY};
             list.cuts = sim_cuts_create(family->rest, s);
+            list.least_s = sim_boundaries_least_s(family->boundaries, s, sim_list_device_count(&list));
             *(struct sim_list *)sp_grow((void **)&search->lists, search->list_count++, sizeof list) = list;
         }
     return SP_OK;
@@ -236,7 +237,7 @@ void sim_planning_close(struct sim_planning *search)
 
 double sim_list_bound(const struct sim_list *list)
 {
-    return list->closed ? INFINITY : sim_cuts_bound(list->cuts);
+    return list->closed ? INFINITY : fmax(list->least_s, sim_cuts_bound(list->cuts));
 }
 
 double sim_list_stale_fraction(const struct sim_list *list, const int *states)

@@ -37,7 +37,8 @@ sp_status sim_trial_prepare(const struct sim_trial *trial, const struct sim_cand
         *cost = NULL;
     sp_status status = sp_experiment_plan(&e, network, SP_PLAN_SIMULATE, plan, trial->err);
     if (status == SP_OK && cost != NULL)
-        status = sim_source_cost(trial->source, &e, *plan, NULL, cost, trial->err);
+        status = trial->least ? sim_source_least_cost(trial->source, &e, *plan, cost, trial->err)
+                              : sim_source_cost(trial->source, &e, *plan, NULL, cost, trial->err);
     free(marks);
     return status;
 }

@@ -14,6 +14,7 @@ struct sim_trial {
     const struct sim_memory_model *memory;
     const struct sim_source *source;
     struct sp_error *err;
+    bool least; /* costs are those for bounds */
 };
 
 /* Plan and costs of a candidate for so many minibatches. `cost` may be NULL. The caller frees both, also after a

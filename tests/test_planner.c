@@ -334,7 +334,7 @@ static void compare_with_all(const char *const *sets, int count, int devices, do
     assert_null(found->network);
     assert_float_equal(trial.time_s / best, 1, 1e-4);
     assert_true(trial.bytes <= limit);
-    assert_false(s.found.unproven);
+    assert_null(s.found.doubt);
     assert_true(s.found.bound_s >= found->minibatch_s * (1 - 1e-9));
     for (int c = 0; c < s.found.count; c++)
         assert_true(found[c].estimate_s <= found[c].minibatch_s * (1 + 1e-6));
@@ -401,7 +401,7 @@ static void whole_trainings_equal_brute_force(void **state)
             free(text);
         }
         assert_float_equal(found->time_s / best, 1, 1e-9);
-        assert_false(s.found.unproven);
+        assert_null(s.found.doubt);
         assert_true(s.found.bound_time_s >= best * (1 - 1e-9));
         for (int c = 0; c < s.found.count; c++)
             if (found[c].estimate_s * lengths[n % 7] > found[c].time_s * (1 + 1e-9))

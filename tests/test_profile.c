@@ -6,7 +6,9 @@
 #include "common/file.h"
 #include "sim/cost.h"
 #include "sim/profile_file.h"
+#include "tests/searches.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -336,6 +338,43 @@ static void wrong_files_are_told(void **state)
     }
 }
 
+/*
+ * A stage of measured layers takes longer where several minibatches are in flight, what it receives is cold, samples
+ * must be waited for, devices slow each other and are more than the machine has cores: what is known before simulation
+ * has none of it that can be done without, so it is less, and the best of all ways to cut is proven to be that.
+ */
+static void plans_by_a_profile_equal_brute_force(void **state)
+{
+    (void)state;
+    static const char *const schedules[] = {"pipeline.schedule=stale", "pipeline.schedule=1f1b-async",
+                                            "pipeline.schedule=gpipe", "pipeline.schedule=sequential"};
+    char *file_set = sp_format("cost.file=%s", path);
+    for (int n = 0; n < 8; n++) {
+        const char *sets[] = {"network=lenet5",  "cost.model=profile",
+                              file_set,          "cost.force=true",
+                              schedules[n % 4],  n % 4 == 2 ? "pipeline.microbatches=2" : "pipeline.microbatches=1",
+                              "devices.count=3", "plan.candidates=50"};
+        write_file(NULL, "lenet5", 0.1, n < 4 ? 0 : 5e-5, n % 2 == 0 ? 2 : 4);
+        struct search s;
+        search_well(sets, 8, &s);
+        assert_null(s.found.doubt);
+        assert_true(s.found.count == 11); /* 1 + 4 + 6 ways to cut after some of 4 layers */
+        double best = INFINITY;
+        for (int mask = 0; mask < 1 << 4; mask++) {
+            int cuts[32], k = cuts_of_mask(mask, 5, cuts);
+            char *text = cuts_of(cuts, k);
+            if (k < 3)
+                best = fmin(best, trial_steady(sets, 6, s.network, text).time_s);
+            free(text);
+        }
+        assert_float_equal(s.found.candidates[0].minibatch_s / best, 1, 2e-3);
+        for (int c = 0; c < s.found.count; c++)
+            assert_true(s.found.candidates[c].estimate_s <= s.found.candidates[c].minibatch_s * (1 + 1e-9));
+        search_fini(&s);
+    }
+    free(file_set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +385,7 @@ int main(void)
         cmocka_unit_test(profiles_of_other_machines_are_refused),
         cmocka_unit_test(other_networks_are_priced_by_formulas),
         cmocka_unit_test(wrong_files_are_told),
+        cmocka_unit_test(plans_by_a_profile_equal_brute_force),
     };
     return cmocka_run_group_tests_name("profile", tests, make_file, remove_file);
 }

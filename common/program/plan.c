@@ -101,7 +101,8 @@ static json_t *search_json(const struct program_setup *setup, const struct progr
     json_object_set_new(object, "objective", json_string(setup->experiment->plan.objective));
     json_object_set_new(object, "searched", json_integer(search->cuttings));
     json_object_set_new(object, "simulated", json_integer(search->simulated));
-    json_object_set_new(object, "proven", json_boolean(!search->unproven));
+    json_object_set_new(object, "proven", json_boolean(search->doubt == NULL));
+    json_object_set_new(object, "doubt", search->doubt != NULL ? json_string(search->doubt) : json_null());
     json_object_set_new(object, "bound_s", search->bound_s < INFINITY ? json_real(search->bound_s) : json_null());
     json_object_set_new(object, "bound_time_s",
                         search->bound_time_s < INFINITY ? json_real(search->bound_time_s) : json_null());
@@ -191,7 +192,10 @@ static void print_gives_up(const struct sim_candidate *c, const struct sim_candi
 /* What is known of all plans that were not looked at. */
 static void print_proof(const struct sp_experiment *experiment, const struct sim_search *search)
 {
-    printf("  %s: ", search->unproven ? "not proven to be the best" : "proven to be the best");
+    if (search->doubt != NULL)
+        printf("  not proven to be the best: %s\n  ", search->doubt);
+    else
+        printf("  proven to be the best: ");
     if (search->bound_s == INFINITY)
         puts("there are no others");
     else if (time_is_wanted(experiment))

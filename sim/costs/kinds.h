@@ -17,6 +17,9 @@ sp_status sim_cost_import(const void *known, const struct sp_experiment *experim
 sp_status sim_cost_profile(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                            const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
 
+sp_status sim_cost_profile_least(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
+                                 const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err);
+
 sp_status sim_cost_profile_open(const struct sp_experiment *experiment, void **known, struct sp_error *err);
 void sim_cost_profile_close(void *known);
 

@@ -25,6 +25,7 @@ struct pricing {
     const struct sim_profile *profile;
     struct sim_cost *cost;
     bool measured; /* the network itself was */
+    bool least;    /* for bounds: without what depends on cuts and schedule, all of which takes longer */
 };
 
 /* Another network than the one that was measured: are the formulas good enough? */
@@ -201,6 +202,7 @@ static sp_status price_stage(const struct pricing *p, int phase, int i, struct s
         struct times times = {0};
         enum sim_class kind = sim_class_of(p->plan->network->layers[l].type);
         double longer = p->plan->in_flight[i] > 1 ? p->profile->in_flight[kind] : 1;
+        longer = p->least ? fmin(1, p->profile->in_flight[kind]) : longer;
         SP_TRY(layer_times(p, l, batch, &times, err));
         forward[kind] += longer * times.forward_s;
         backward[kind] += longer * times.backward_s;
@@ -210,8 +212,10 @@ static sp_status price_stage(const struct pricing *p, int phase, int i, struct s
         forward[SIM_CLASS_ELEMENTWISE] += input_s(p->profile, batch);
         cost->evaluate_s += input_s(p->profile, batch);
     }
-    forward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_ACTIVATION, batch);
-    backward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_GRADIENT, batch);
+    if (!p->least) {
+        forward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_ACTIVATION, batch);
+        backward[SIM_CLASS_ELEMENTWISE] += receiving_s(p, i, SP_PAYLOAD_GRADIENT, batch);
+    }
     for (int c = 0; c < SIM_CLASS_COUNT; c++) {
         cost->forward_s += forward[c];
         cost->backward_s += backward[c];
@@ -361,11 +365,11 @@ void sim_cost_profile_close(void *known)
     free(known);
 }
 
-sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, const struct sp_plan *plan,
-                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+static sp_status price(const void *known, bool least, const struct sp_experiment *e, const struct sp_plan *plan,
+                       const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
     const struct sim_profile *profile = known;
-    struct pricing p = {e, plan, profile, out, strcmp(profile->network, plan->network->name) == 0};
+    struct pricing p = {e, plan, profile, out, strcmp(profile->network, plan->network->name) == 0, least};
     sp_status status = check(e, plan, profile, err);
     sim_cost_add_contention(out, SIM_CLASS_COUNT);
     sim_cost_add_noise(out);
@@ -378,7 +382,7 @@ sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, con
         for (int i = 0; i < plan->stage_count && status == SP_OK; i++)
             status = price_stage(&p, phase, i, err);
     if (status == SP_OK) {
-        for (int phase = 0; phase < plan->phase_count; phase++)
+        for (int phase = 0; phase < plan->phase_count && !least; phase++)
             price_loading(&p, phase);
         price_messages(&p);
         if (memory != NULL)
@@ -386,4 +390,16 @@ sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, con
         add_notes(&p);
     }
     return status;
+}
+
+sp_status sim_cost_profile(const void *known, const struct sp_experiment *e, const struct sp_plan *plan,
+                           const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+{
+    return price(known, false, e, plan, memory, out, err);
+}
+
+sp_status sim_cost_profile_least(const void *known, const struct sp_experiment *e, const struct sp_plan *plan,
+                                 const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
+{
+    return price(known, true, e, plan, memory, out, err);
 }
