@@ -76,7 +76,10 @@ static const struct sp_field held_fields[] = {
     FACTOR("median", fit.held_median),
     FACTOR("ninth", fit.held_ninth),
 };
-static const struct sp_field root_fields[] = {AT("network", network, SP_FIELD_TEXT, 0, 0)};
+static const struct sp_field root_fields[] = {
+    AT("network", network, SP_FIELD_TEXT, 0, 0),
+    {"rounds", SP_FIELD_INT, offsetof(struct sim_profile, rounds), 1, 1e6, false},
+};
 #undef AT
 #undef SECONDS
 #undef FACTOR
@@ -94,7 +97,7 @@ static const struct sp_field layer_fields[] = {
     AT("forward", struct sim_profile_layer, forward_s, SP_FIELD_DOUBLE, 0, 1e6),
     AT("backward", struct sim_profile_layer, backward_s, SP_FIELD_DOUBLE, 0, 1e6),
     AT("evaluate", struct sim_profile_layer, evaluate_s, SP_FIELD_DOUBLE, 0, 1e6),
-    AT("spread", struct sim_profile_layer, spread, SP_FIELD_DOUBLE, 0, 1e6),
+    {"spread", SP_FIELD_DOUBLE, offsetof(struct sim_profile_layer, spread), 0, 1e6, false},
 };
 /* A row of the fit as it is read: its kind is a word. */
 struct fit_line {
@@ -341,15 +344,19 @@ sp_status sim_profile_write(const struct sim_profile *p, const char *path, struc
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
     write_head(file.stream, p);
+    if (p->rounds > 0)
+        fprintf(file.stream, "# of measurements; layers' spread is between them\nrounds: %d\n", p->rounds);
     fputs("# what the stage with the input takes beside its layers\ninputs:\n", file.stream);
     for (int i = 0; i < p->input_count; i++)
         fprintf(file.stream, "- {batch: %d, forward: %.4e}\n", p->inputs[i].batch, p->inputs[i].forward_s);
     fputs("layers:\n", file.stream);
     for (int l = 0; l < p->layer_count; l++) {
         const struct sim_profile_layer *m = &p->layers[l];
-        fprintf(file.stream,
-                "- {layer: \"%s\", batch: %d, forward: %.4e, backward: %.4e, evaluate: %.4e, spread: %.4f}\n", m->layer,
-                m->batch, m->forward_s, m->backward_s, m->evaluate_s, m->spread);
+        fprintf(file.stream, "- {layer: \"%s\", batch: %d, forward: %.4e, backward: %.4e, evaluate: %.4e", m->layer,
+                m->batch, m->forward_s, m->backward_s, m->evaluate_s);
+        if (p->rounds != 1)
+            fprintf(file.stream, ", spread: %.4f", m->spread);
+        fputs("}\n", file.stream);
     }
     write_fit(file.stream, &p->fit);
     return sp_file_commit(&file, err);

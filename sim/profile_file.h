@@ -2,7 +2,8 @@
  * profile_file.h - a cost file: what `stalepipe profile` measured of a network on a machine.
  *
  * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: means over rounds of
- * the mean of each, without what was interrupted; `spread` is the rounds' median deviation, relative.
+ * the mean of each, without what was interrupted; `spread` is the rounds' median deviation, relative. A single round
+ * has none.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
@@ -47,6 +48,7 @@ struct sim_profile {
     double flops, bytes_per_s;
     double load; /* cores that other programs used, in the worst of the measurements that were kept */
     char *network;
+    int rounds; /* 0: the file does not say */
     /* stage */
     double update_s, update_parameter_s; /* of an optimiser step, and for each parameter */
     double handoff_s;                    /* what posting or taking a message takes */

@@ -375,6 +375,35 @@ static void plans_by_a_profile_equal_brute_force(void **state)
     free(file_set);
 }
 
+/* Measured once: no spread stands in the file, and the simulator says how much its intervals are worth. */
+static void a_single_round_has_no_spread(void **state)
+{
+    (void)state;
+    for (int rounds = 1; rounds <= 3; rounds += 2) {
+        struct sim_profile profile;
+        struct sim_cost *cost;
+        struct sp_error err = {0};
+        struct sp_mark mark = {path, 0, 0};
+        write_lines(NULL, "lenet5", 0.1);
+        assert_int_equal(sim_profile_read(path, mark, &profile, &err), SP_OK);
+        assert_int_equal(profile.rounds, 0);
+        assert_float_equal(profile.layers[0].spread, 0.02, 0);
+        profile.rounds = rounds;
+        assert_int_equal(sim_profile_write(&profile, path, &err), SP_OK);
+        sim_profile_fini(&profile);
+        assert_int_equal(sim_profile_read(path, mark, &profile, &err), SP_OK);
+        assert_int_equal(profile.rounds, rounds);
+        assert_float_equal(profile.layers[0].spread, rounds == 1 ? 0 : 0.02, 0);
+        sim_profile_fini(&profile);
+        assert_int_equal(cost_of(NULL, 0, &cost, &err), SP_OK);
+        int notes = 0;
+        for (int n = 0; n < cost->note_count; n++)
+            notes += strstr(cost->notes[n].text, "measured in a single round") != NULL;
+        assert_int_equal(notes, rounds == 1);
+        sim_cost_destroy(&cost);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +414,7 @@ int main(void)
         cmocka_unit_test(profiles_of_other_machines_are_refused),
         cmocka_unit_test(other_networks_are_priced_by_formulas),
         cmocka_unit_test(wrong_files_are_told),
+        cmocka_unit_test(a_single_round_has_no_spread),
         cmocka_unit_test(plans_by_a_profile_equal_brute_force),
     };
     return cmocka_run_group_tests_name("profile", tests, make_file, remove_file);

@@ -193,6 +193,7 @@ static void fill(struct profiling *p, struct profile_stages *stages)
     struct sim_profile *profile = p->profile;
     profile->flops = samples_median(&p->arithmetic);
     profile->bytes_per_s = samples_median(&p->copying);
+    profile->rounds = p->rounds;
     profile->noise_run = profile_run_deviation(p->sizes, p->size_count, &p->halves);
     profile_stages_finish(p, stages);
     profile_line(p->memory_bytes, p->first_s, p->first_count, INFINITY, &profile->start_s, &profile->touch_byte_s);
@@ -212,10 +213,14 @@ static void print_profile(const struct profiling *p, const char *path)
     }
     printf("%s on %s, %d cores: %.1f GFLOP/s and %.1f GB/s a core\n", profile->network, profile->cpu, profile->cores,
            1e-9 * profile->flops, 1e-9 * profile->bytes_per_s);
-    printf("  minibatch of %d: forward %.3f ms, backward %.3f ms, update %.3f ms; spread of its layers %.1f %%\n",
-           p->sizes[0].batch, 1e3 * forward, 1e3 * backward,
-           1e3 * (profile->update_s + profile->update_parameter_s * (double)p->setup->network->parameter_count),
-           forward + backward > 0 ? 100 * spread / (forward + backward) : 0);
+    printf("  minibatch of %d: forward %.3f ms, backward %.3f ms, update %.3f ms; ", p->sizes[0].batch, 1e3 * forward,
+           1e3 * backward,
+           1e3 * (profile->update_s + profile->update_parameter_s * (double)p->setup->network->parameter_count));
+    if (profile->rounds > 1)
+        printf("spread of its layers over %d rounds %.1f %%\n", profile->rounds,
+               forward + backward > 0 ? 100 * spread / (forward + backward) : 0);
+    else
+        puts("one round, so that nothing is known of its layers' spread");
     printf(
         "  a device that sleeps wakes %.1f us after a message and loses %.1f us then; a sample takes %.2f us to load\n",
         1e6 * profile->wake_s, 1e6 * profile->restart_s, 1e6 * profile->load_sample_s);
@@ -229,10 +234,10 @@ static void print_profile(const struct profiling *p, const char *path)
         printf("  other programs used %.0f %% of a core meanwhile, at worst: measure again when the machine is quiet\n",
                100 * profile->load);
     if (profile->noise_run > 0.05)
-        printf("  the machine's speed changes: runs differ by %.0f %% from this (standard deviation), predictions can "
-               "be no "
-               "better\n",
-               100 * profile->noise_run);
+        printf(
+            "  the machine's speed changes: runs differ by %.0f %% from this (standard deviation%s), predictions can "
+            "be no better\n",
+            100 * profile->noise_run, profile->rounds > 1 ? "" : ", by halves of short measurements");
     printf("written to %s; use it with cost: {model: profile, file: %s}\n", path, path);
 }
 

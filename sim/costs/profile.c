@@ -337,6 +337,11 @@ static void add_notes(const struct pricing *p)
         sim_cost_note(p->cost, SIM_NOTE_LOADED,
                       "the machine's speed changes: runs differ by %.0f %% from what was measured (standard deviation)",
                       100 * p->profile->noise_run);
+    if (p->profile->rounds == 1)
+        sim_cost_note(
+            p->cost, SIM_NOTE_OTHER,
+            "measured in a single round: how rounds differ is not known, and intervals, which go by the halves of "
+            "short measurements, may be too narrow");
     if (!p->measured)
         sim_cost_note(p->cost, SIM_NOTE_OTHER,
                       "%s was not measured: times come from formulas fitted to %s, %.0f %% off (median) on %d "
