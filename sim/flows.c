@@ -86,10 +86,14 @@ void sim_flows_post(struct sim_flows *flows, struct sim_queue *queue, int channe
 static void start(struct sim_flows *flows, struct sim_queue *queue, int channel, int64_t now)
 {
     struct sim_stream *stream = &flows->streams[channel];
+    const struct sim_channel_cost *cost = &flows->cost->channels[channel];
     int at = flows->active_count++;
-    for (; at > 0 && flows->active[at - 1] > channel; at--)
+    for (; at > 0 && flows->active[at - 1] > channel; at--) {
         flows->active[at] = flows->active[at - 1];
+        flows->flows[at] = flows->flows[at - 1];
+    }
     flows->active[at] = channel;
+    flows->flows[at] = (struct sim_maxmin_flow){.route = cost->route, .hops = cost->hops};
     stream->flows = true;
     stream->started = stream->since = now;
     stream->left = first_of(stream)->size;
@@ -104,7 +108,9 @@ static void stop(struct sim_flows *flows, int channel)
     while (flows->active[at] != channel)
         at++;
     flows->active_count--;
-    memmove(&flows->active[at], &flows->active[at + 1], (size_t)(flows->active_count - at) * sizeof(int));
+    size_t behind = (size_t)(flows->active_count - at);
+    memmove(&flows->active[at], &flows->active[at + 1], behind * sizeof *flows->active);
+    memmove(&flows->flows[at], &flows->flows[at + 1], behind * sizeof *flows->flows);
     flows->streams[channel].flows = false;
     flows->changed = true;
 }
@@ -128,13 +134,20 @@ bool sim_flows_event(struct sim_flows *flows, struct sim_queue *queue, int chann
     return true;
 }
 
+/* ceil() of what is not negative, without a call. */
+static int64_t rounded_up(double value)
+{
+    int64_t whole = (int64_t)value;
+    return whole + ((double)whole < value);
+}
+
 static void settle_stream(struct sim_stream *stream, double rate, struct sim_queue *queue, int id, int64_t now)
 {
-    stream->left -= (int64_t)floor((double)(now - stream->since) * stream->rate);
+    stream->left -= (int64_t)((double)(now - stream->since) * stream->rate);
     stream->left = stream->left > 0 ? stream->left : 0;
     stream->rate = rate;
     stream->since = now;
-    sim_queue_move(queue, now + (int64_t)ceil((double)stream->left / rate), id);
+    sim_queue_move(queue, now + rounded_up((double)stream->left / rate), id);
 }
 
 void sim_flows_settle(struct sim_flows *flows, struct sim_queue *queue, int64_t now)
@@ -142,10 +155,6 @@ void sim_flows_settle(struct sim_flows *flows, struct sim_queue *queue, int64_t 
     if (!flows->changed)
         return;
     flows->changed = false;
-    for (int i = 0; i < flows->active_count; i++) {
-        const struct sim_channel_cost *cost = &flows->cost->channels[flows->active[i]];
-        flows->flows[i] = (struct sim_maxmin_flow){.route = cost->route, .hops = cost->hops};
-    }
     sim_maxmin_solve(flows->capacity, flows->cost->link_count, flows->flows, flows->active_count, flows->left,
                      flows->load);
     for (int i = 0; i < flows->active_count; i++) {

@@ -35,9 +35,9 @@ struct sim_flows {
     double *capacity, *left, *load; /* [link]; capacity in units a tick */
     struct sim_stream *streams;     /* [channel] */
     int channel_count;
-    int *active, active_count; /* channels with a message under way, ascending */
-    struct sim_maxmin_flow *flows;
-    int first_id; /* channel c has the queue's id first_id + c */
+    int *active, active_count;     /* channels with a message under way, ascending */
+    struct sim_maxmin_flow *flows; /* of each of these */
+    int first_id;                  /* channel c has the queue's id first_id + c */
     bool changed;
 };
 

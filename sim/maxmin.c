@@ -43,6 +43,12 @@ void sim_maxmin_solve(const double *capacity, int link_count, struct sim_maxmin_
         flows[f].rate = -1;
         add_load(&flows[f], 1, load);
     }
+    if (link_count == 1) { /* all cross it, and nobody is left to grow on */
+        rate = flow_count > 0 ? left[0] / load[0] : 0;
+        for (int f = 0; f < flow_count; f++)
+            flows[f].rate = rate;
+        return;
+    }
     while ((full = tightest(left, load, link_count, &rate)) >= 0)
         for (int f = 0; f < flow_count; f++) {
             if (flows[f].rate >= 0 || !crosses(&flows[f], full))
