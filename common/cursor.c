@@ -53,14 +53,14 @@ struct sp_cursor {
 static void find_evaluation(struct sp_cursor *cursor)
 {
     const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
-    int64_t every = cursor->plan->evaluate_every;
     struct sp_program_step step;
     cursor->evaluate_tick = -1;
-    while (every > 0 && cursor->evaluate_tick < 0 && sp_stage_program_peek(&cursor->clock, &step)) {
+    while (sp_plan_evaluates(cursor->plan) && cursor->evaluate_tick < 0 &&
+           sp_stage_program_peek(&cursor->clock, &step)) {
         sp_stage_program_advance(&cursor->clock);
         int64_t minibatch = phase->first_minibatch + step.q / phase->microbatches;
         bool last = step.q % phase->microbatches == phase->microbatches - 1;
-        if (step.kind == SP_INSTR_FORWARD && last && (minibatch + 1) % every == 0)
+        if (step.kind == SP_INSTR_FORWARD && last && sp_plan_is_evaluated(cursor->plan, minibatch))
             cursor->evaluate_tick = step.tick;
     }
 }
@@ -406,7 +406,7 @@ void sp_cursor_state(const struct sp_cursor *cursor, int64_t since, int64_t **st
 int64_t sp_cursor_skippable(const struct sp_cursor *cursor)
 {
     int64_t least = INT64_MAX;
-    if (cursor->plan->evaluate_every > 0 || cursor->gates)
+    if (sp_plan_evaluates(cursor->plan) || cursor->gates)
         return 0;
     for (int s = 0; s < cursor->part_count; s++) {
         int64_t these = sp_stage_program_skippable(&cursor->parts[s].program, cursor->parts[s].in_flight,

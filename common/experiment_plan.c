@@ -146,18 +146,6 @@ static sp_status make_phases(const struct sp_experiment *e, const struct sp_data
     return status;
 }
 
-/* The minibatches between evaluations when there is to be one for each pass over the data: spread evenly, so that the
- * last is at the end. (A period of whole minibatches an epoch would drift, and the last epoch's would be lost.) */
-static int64_t evaluate_each_epoch(const struct draft *draft, int64_t samples, int batch)
-{
-    int64_t total = 0;
-    for (int p = 0; p < draft->config.phase_count; p++)
-        total += draft->phases[p].minibatches;
-    int64_t epochs = (int64_t)((double)total * batch / (double)samples + 0.5);
-    int64_t every = total / (epochs > 0 ? epochs : 1);
-    return every > 0 ? every : 1;
-}
-
 sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_network *network, enum sp_plan_use use,
                              struct sp_plan **out, struct sp_error *err)
 {
@@ -175,9 +163,8 @@ sp_status sp_experiment_plan(const struct sp_experiment *e, const struct sp_netw
     status = status != SP_OK ? status : placed != SP_OK ? placed : phased != SP_OK ? phased : recipe;
     if (use == SP_PLAN_TRAIN && e->train.evaluate_every >= 0) {
         draft.config.evaluate_samples = data.test_samples;
-        draft.config.evaluate_every = e->train.evaluate_every > 0
-                                          ? e->train.evaluate_every
-                                          : evaluate_each_epoch(&draft, data.train_samples, e->train.batch);
+        draft.config.evaluate_every = e->train.evaluate_every;
+        draft.config.evaluate_pass = data.train_samples;
     }
     if (status == SP_OK)
         status = sp_plan_create(network, &draft.config, out, err);

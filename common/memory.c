@@ -91,11 +91,11 @@ static void lay_out_phases(struct sp_memory_plan *memory, const struct sp_footpr
             sp_memory_lay_out_stage(plan, footprint, p, i, maker, &memory->stages[p * plan->stage_count + i]);
     /* An evaluation's outputs are kept until the farthest stage that reads them is through: two minibatches a stage. */
     for (int t = 0; t < plan->network->tensor_count; t++)
-        for (int i = maker[t] + 1; plan->evaluate_every > 0 && i < plan->stage_count; i++)
+        for (int i = maker[t] + 1; sp_plan_evaluates(plan) && i < plan->stage_count; i++)
             if (contains(plan->stages[i].inputs, plan->stages[i].input_count, t) &&
                 memory->evaluate_ring[maker[t]] < 2 * (i - maker[t]))
                 memory->evaluate_ring[maker[t]] = 2 * (i - maker[t]);
-    for (int i = 0; i < plan->stage_count && plan->evaluate_every > 0 && !plan->shared_memory; i++) {
+    for (int i = 0; i < plan->stage_count && sp_plan_evaluates(plan) && !plan->shared_memory; i++) {
         int ring = copied_evaluations(plan, i);
         memory->evaluate_ring[i] = ring > memory->evaluate_ring[i] ? ring : memory->evaluate_ring[i];
     }
@@ -196,7 +196,7 @@ static void lay_out_devices(struct sp_memory_plan *memory)
             size_t *f = &memory->bytes[stage->forward_device][SP_MEMORY_SCRATCH];
             size_t *b = &memory->bytes[stage->backward_device][SP_MEMORY_SCRATCH];
             *f = larger(*f, scratch[SP_PASS_FORWARD]);
-            *f = larger(*f, plan->evaluate_every > 0 ? scratch[SP_PASS_EVALUATE] : 0);
+            *f = larger(*f, sp_plan_evaluates(plan) ? scratch[SP_PASS_EVALUATE] : 0);
             *b = larger(*b, scratch[SP_PASS_BACKWARD]);
         }
     }

@@ -96,7 +96,7 @@ static void add_boundary_channels(struct sp_plan *plan, int i)
         SP_PAYLOAD_ACTIVATION, false, up->forward_device, down->forward_device, i, i + 1, plan->in_flight[i],
         SP_PAYLOAD_CREDIT,     bytes};
     add_channel(plan, ROUTE_ACTIVATION, channel);
-    if (plan->evaluate_every > 0) {
+    if (sp_plan_evaluates(plan)) {
         channel.evaluate = true;
         channel.depth = 2;
         add_channel(plan, ROUTE_EVALUATE, channel);
@@ -210,7 +210,7 @@ static void make_phases(struct sp_plan *plan, const struct sp_plan_config *confi
         phase->first_minibatch = plan->minibatches;
         plan->minibatches += phase->minibatches;
         int64_t samples = plan->batch / phase->microbatches;
-        phase->evaluate_minibatches = plan->evaluate_every > 0 ? (config->evaluate_samples + samples - 1) / samples : 0;
+        phase->evaluate_minibatches = sp_plan_evaluates(plan) ? (config->evaluate_samples + samples - 1) / samples : 0;
         for (int i = 0; i < plan->stage_count; i++) {
             struct sp_order order = {plan->stage_count, i, phase->microbatches,
                                      phase->microbatches * phase->minibatches};
@@ -262,7 +262,11 @@ sp_status sp_plan_create(const struct sp_network *network, const struct sp_plan_
     plan->stage_count = config->cut_count + 1;
     plan->shared_memory = config->shared_memory;
     plan->phase_count = config->phase_count;
-    plan->evaluate_every = config->evaluate_samples > 0 ? config->evaluate_every : 0;
+    if (config->evaluate_samples > 0) {
+        bool each = config->evaluate_pass > 0 && config->evaluate_pass <= config->batch;
+        plan->evaluate_every = each ? 1 : config->evaluate_every;
+        plan->evaluate_pass = plan->evaluate_every > 0 ? 0 : config->evaluate_pass;
+    }
     make_stages(plan, config);
     make_phases(plan, config);
     add_channels(plan);
@@ -310,17 +314,37 @@ int64_t sp_plan_updates(const struct sp_plan *plan)
     return plan->minibatches;
 }
 
+bool sp_plan_evaluates(const struct sp_plan *plan)
+{
+    return plan->evaluate_every > 0 || plan->evaluate_pass > 0;
+}
+
+int64_t sp_plan_evaluations_until(const struct sp_plan *plan, int64_t minibatches)
+{
+    if (plan->evaluate_every > 0)
+        return minibatches / plan->evaluate_every;
+    if (plan->evaluate_pass <= 0 || minibatches <= 0)
+        return 0;
+    int64_t passes = minibatches * plan->batch / plan->evaluate_pass,
+            before = (minibatches - 1) * plan->batch / plan->evaluate_pass;
+    return passes + (minibatches == plan->minibatches && passes == before);
+}
+
+bool sp_plan_is_evaluated(const struct sp_plan *plan, int64_t minibatch)
+{
+    return sp_plan_evaluations_until(plan, minibatch + 1) > sp_plan_evaluations_until(plan, minibatch);
+}
+
 int64_t sp_plan_evaluations(const struct sp_plan *plan)
 {
-    return plan->evaluate_every > 0 ? plan->minibatches / plan->evaluate_every : 0;
+    return sp_plan_evaluations_until(plan, plan->minibatches);
 }
 
 int64_t sp_plan_phase_evaluations(const struct sp_plan *plan, int phase)
 {
     const struct sp_phase *p = &plan->phases[phase];
-    if (plan->evaluate_every <= 0)
-        return 0;
-    return (p->first_minibatch + p->minibatches) / plan->evaluate_every - p->first_minibatch / plan->evaluate_every;
+    return sp_plan_evaluations_until(plan, p->first_minibatch + p->minibatches) -
+           sp_plan_evaluations_until(plan, p->first_minibatch);
 }
 
 int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan)

@@ -99,7 +99,8 @@ struct sp_plan {
     bool shared_memory; /* devices see each other's memory: messages are handed over, not copied */
     int phase_count;
     struct sp_phase *phases;
-    int64_t evaluate_every; /* minibatches between evaluations; 0: never */
+    int64_t evaluate_every; /* minibatches between evaluations; 0: none at equal distances */
+    int64_t evaluate_pass;  /* samples: one when a pass over so many has ended, and one at the end of all; 0: none */
     int channel_count;
     struct sp_channel *channels;
     int *channel_index; /* [stage * route count + route], for sp_plan_channel */
@@ -117,7 +118,8 @@ struct sp_plan_config {
     bool shared_memory;
     const struct sp_phase *phases; /* first_minibatch and evaluate_minibatches are computed */
     int phase_count;
-    int64_t evaluate_every;   /* minibatches between evaluations; 0: never */
+    int64_t evaluate_every;   /* minibatches between evaluations; 0: see evaluate_pass */
+    int64_t evaluate_pass;    /* or samples of a pass, after each of which one comes, and at the end; 0: never */
     int64_t evaluate_samples; /* of the held-out set; a phase's evaluation takes them in microbatches of its own size */
 };
 
@@ -134,7 +136,11 @@ int sp_plan_slot(const struct sp_plan *plan, const struct sp_instr *instr);
 /* Updates each stage gets in all. */
 int64_t sp_plan_updates(const struct sp_plan *plan);
 
-/* Evaluations, and forward-only microbatches in all of them. */
+/* Whether there are evaluations, and one after that minibatch; those that come with the first so many minibatches; all;
+ * and forward-only microbatches in all of them. */
+bool sp_plan_evaluates(const struct sp_plan *plan);
+bool sp_plan_is_evaluated(const struct sp_plan *plan, int64_t minibatch);
+int64_t sp_plan_evaluations_until(const struct sp_plan *plan, int64_t minibatches);
 int64_t sp_plan_evaluations(const struct sp_plan *plan);
 int64_t sp_plan_phase_evaluations(const struct sp_plan *plan, int phase);
 int64_t sp_plan_evaluation_minibatches(const struct sp_plan *plan);

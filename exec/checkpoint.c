@@ -357,7 +357,7 @@ static bool same_value(const char *a, const char *b)
     return strcmp(a, b) == 0 || (end_a > a && *end_a == '\0' && end_b > b && *end_b == '\0' && x == y);
 }
 
-static sp_status check_settings(const struct exec_run *run, const json_t *settings, struct sp_error *err)
+static sp_status check_settings(struct exec_run *run, const json_t *settings, struct sp_error *err)
 {
     const struct exec_checkpoint_config *config = &run->config.checkpoint;
     sp_status status = SP_OK;
@@ -370,8 +370,11 @@ static sp_status check_settings(const struct exec_run *run, const json_t *settin
             continue;
         else if (!here->length)
             status = differs(run, err, here->key, there, here->value);
-        else if (config->tell_length != NULL)
-            config->tell_length(config->warn_self, here->key, there, here->value);
+        else {
+            run->other_length = true;
+            if (config->tell_length != NULL)
+                config->tell_length(config->warn_self, here->key, there, here->value);
+        }
     }
     return status;
 }
@@ -446,7 +449,7 @@ static sp_status load_progress(struct exec_run *run, struct sp_error *err)
     return status;
 }
 
-/* A run that is made longer has a full pipeline where the shorter one's was running empty already. */
+/* Of two lengths, one has a full pipeline where the other one's runs empty already. */
 static sp_status check_length(const struct exec_run *run, const struct list *list, struct sp_error *err)
 {
     struct sp_error why = {0};
@@ -454,13 +457,16 @@ static sp_status check_length(const struct exec_run *run, const struct list *lis
     for (int t = 0; run->resume != NULL && t < list->count && status == SP_OK; t++)
         if (strcmp(list->tensors[t].name, LOSSES) == 0)
             status = exec_safetensors_read(run->resume, &list->tensors[t], NULL, &why);
+    if (status != SP_OK && !run->other_length)
+        status = sp_fail(err, status, __FILE__, __LINE__, "%s", why.text);
+    else if (status != SP_OK)
+        status =
+            sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                      "after %lld minibatches the pipeline was not as full as in a run of %lld: one of the two ends "
+                      "there; continue with the length it had, or from an earlier checkpoint (remove this one)",
+                      (long long)run->resume_gate + 1, (long long)run->plan->minibatches);
     sp_error_fini(&why);
-    if (status == SP_OK)
-        return SP_OK;
-    return sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
-                     "after %lld minibatches the pipeline ran empty, at the end of a run; one of %lld minibatches can "
-                     "only be continued from an earlier checkpoint",
-                     (long long)run->resume_gate + 1, (long long)run->plan->minibatches);
+    return status;
 }
 
 sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate, struct sp_error *err)

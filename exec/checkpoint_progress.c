@@ -1,6 +1,7 @@
 /* checkpoint_progress.c - how far a run has come, as JSON, and back. */
 #include "exec/checkpoint_progress.h"
 
+#include "common/alloc.h"
 #include "exec/run.h"
 
 #include <math.h>
@@ -101,22 +102,53 @@ json_t *exec_checkpoint_progress(const struct exec_run *run)
                      lanes);
 }
 
-/* False when the text is not what exec_checkpoint_progress wrote for such a run. */
+/* How many of the epochs are at places where the plan has no evaluation. -1 when they cannot be what a run came to that
+ * stands at the gate: in order, and all that the plan has up to there. The last stage may be ahead of the gate. */
+static int count_extra(const struct exec_run *run, const struct sp_epoch_summary *epochs, int count)
+{
+    const struct sp_plan *plan = run->plan;
+    int64_t before = 0, done = run->resume_gate + 1, ahead = done + plan->in_flight[0];
+    int extra = 0;
+    for (int e = 0; e < count; e++) {
+        if (epochs[e].minibatch <= before || epochs[e].minibatch > ahead || epochs[e].minibatch > plan->minibatches)
+            return -1;
+        before = epochs[e].minibatch;
+        extra += !sp_plan_is_evaluated(plan, before - 1);
+    }
+    return count - extra >= sp_plan_evaluations_until(plan, done) ? extra : -1;
+}
+
+/* Nothing is changed when they are not this run's. */
+static bool restore_epochs(struct exec_run *run, const json_t *array)
+{
+    int count = (int)json_array_size(array);
+    struct sp_epoch_summary *epochs = sp_calloc((size_t)count + 1, sizeof *epochs);
+    for (int e = 0; e < count; e++)
+        epochs[e] = read_epoch(json_array_get(array, (size_t)e));
+    int extra = count_extra(run, epochs, count);
+    if (extra >= 0) {
+        exec_progress_make_room(run, extra);
+        memcpy(run->progress.epochs, epochs, (size_t)count * sizeof *epochs);
+        run->progress.epoch_count = count;
+    }
+    free(epochs);
+    return extra >= 0;
+}
+
+/* False when the text is not what progress_json wrote for such a run. */
 bool exec_checkpoint_restore(struct exec_run *run, const json_t *json)
 {
     struct exec_progress_state *p = &run->progress;
     const json_t *epochs = json_object_get(json, "epochs"), *lanes = json_object_get(json, "devices");
+    int64_t done = json_integer_value(json_object_get(json, "done")),
+            loss_from = json_integer_value(json_object_get(json, "loss_from"));
     double elapsed_s = number_of(json_object_get(json, "elapsed_s"));
-    p->done = json_integer_value(json_object_get(json, "done"));
-    p->correct_since = json_integer_value(json_object_get(json, "correct_since"));
-    p->loss_from = json_integer_value(json_object_get(json, "loss_from"));
-    if (json_array_size(epochs) > (size_t)sp_plan_evaluations(run->plan) || p->loss_from < 0 ||
-        p->done < p->loss_from || p->done > run->plan->minibatches || !(elapsed_s >= 0) ||
-        json_array_size(lanes) != (size_t)run->trace->device_count)
+    if (loss_from < 0 || done < loss_from || done > run->plan->minibatches || !(elapsed_s >= 0) ||
+        json_array_size(lanes) != (size_t)run->trace->device_count || !restore_epochs(run, epochs))
         return false;
-    p->epoch_count = (int)json_array_size(epochs);
-    for (int e = 0; e < p->epoch_count; e++)
-        p->epochs[e] = read_epoch(json_array_get(epochs, (size_t)e));
+    p->done = done;
+    p->correct_since = json_integer_value(json_object_get(json, "correct_since"));
+    p->loss_from = loss_from;
     const json_t *snapshots = json_object_get(json, "snapshots");
     for (int s = 0; s < p->epoch_count * run->plan->device_count; s++)
         read_snapshot(json_array_get(snapshots, (size_t)s), &run->snapshots[s]);

@@ -37,7 +37,7 @@ static void call_back(struct exec_run *run, double now_s)
         .accuracy = since > 0 ? (double)state->correct_since / since : NAN,
         .test_accuracy = state->epoch_count > 0 ? state->epochs[state->epoch_count - 1].accuracy : NAN,
         .evaluations = state->epoch_count,
-        .last = state->done == plan->minibatches && state->epoch_count == sp_plan_evaluations(plan),
+        .last = state->done == plan->minibatches && state->epoch_count == exec_progress_room(run),
         .elapsed_s = now_s,
         .samples_per_s = rate,
         .remaining_s = rate > 0 ? (double)(plan->minibatches - state->done) * plan->batch / rate : NAN,
@@ -89,18 +89,33 @@ void exec_progress_score(struct exec_run *run, const struct sp_instr *instr, str
     (instr->evaluate ? evaluate : train)(run, instr, score, at_s);
 }
 
+int64_t exec_progress_room(const struct exec_run *run)
+{
+    return sp_plan_evaluations(run->plan) + run->progress.extra;
+}
+
+void exec_progress_make_room(struct exec_run *run, int extra)
+{
+    run->progress.extra = extra;
+    size_t room = (size_t)exec_progress_room(run) + 1, devices = (size_t)run->plan->device_count;
+    free(run->snapshots);
+    free(run->epoch_devices);
+    free(run->progress.epochs);
+    run->snapshots = sp_calloc(room * devices, sizeof *run->snapshots);
+    run->epoch_devices = sp_calloc(room * devices, sizeof *run->epoch_devices);
+    run->progress.epochs = sp_calloc(room, sizeof *run->progress.epochs);
+}
+
 bool exec_progress_is_snapshot(const struct exec_run *run, const struct sp_instr *gate)
 {
-    int64_t every = run->plan->evaluate_every;
-    return !run->replaying && every > 0 && (gate->minibatch + 1) % every == 0;
+    return !run->replaying && sp_plan_is_evaluated(run->plan, gate->minibatch);
 }
 
 void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_instr *gate)
 {
-    int64_t every = run->plan->evaluate_every;
     if (!exec_progress_is_snapshot(run, gate))
         return;
-    int64_t e = (gate->minibatch + 1) / every - 1;
+    int64_t e = sp_plan_evaluations_until(run->plan, gate->minibatch + 1) - 1 + run->progress.extra;
     struct exec_snapshot *snapshot = &run->snapshots[e * run->plan->device_count + device];
     *snapshot = (struct exec_snapshot){.at_s = exec_run_now_s(run), .total = run->trace->lanes[device].total};
     for (int i = 0; i < run->plan->stage_count; i++)

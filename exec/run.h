@@ -73,6 +73,7 @@ struct exec_progress_state {
     int64_t evaluation_correct;
     struct sp_epoch_summary *epochs;
     int epoch_count, told; /* evaluations so far, and when `progress` was last called */
+    int extra;             /* of them, at ends of shorter runs that this one continues: its plan has none there */
     double last_call_s;
 };
 
@@ -117,6 +118,7 @@ struct exec_run {
     char *choices;                        /* others: the choices made there */
     struct exec_progress told;            /* rank 0: what another rank told last; others: what they told */
     int64_t resume_gate;                  /* -1: none */
+    bool other_length;                    /* than the run had that left the checkpoint */
     bool replaying;                       /* up to resume_gate instructions are counted, not computed */
     struct exec_fed train_fed, *test_fed; /* [phase] */
 };
@@ -205,6 +207,11 @@ extern const struct sp_engine exec_engine_single;  /* one thread for all */
 
 /* Parameters of all stages: He initialisation, batch norm 1 and 0 (exec/initialise.c). */
 sp_status exec_initialise(struct exec_run *run, struct sp_error *err);
+
+/* Evaluations of the whole run, those of shorter runs' ends that it continues (`extra`) among them; room for them all,
+ * empty (exec/progress.c). */
+int64_t exec_progress_room(const struct exec_run *run);
+void exec_progress_make_room(struct exec_run *run, int extra);
 
 /* At a gate: keeps what the device came to, where an evaluation is over; and what the epochs come to by these, after
  * the run (exec/progress.c). */

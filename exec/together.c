@@ -198,7 +198,7 @@ static sp_status pass_progress(struct exec_run *run, struct sp_error *err)
                  {&p->correct_since, sizeof p->correct_since},
                  {&p->loss_from, sizeof p->loss_from},
                  {&p->epoch_count, sizeof p->epoch_count},
-                 {p->epochs, (size_t)sp_plan_evaluations(run->plan) * sizeof *p->epochs},
+                 {p->epochs, (size_t)exec_progress_room(run) * sizeof *p->epochs},
                  {p->losses, (size_t)run->plan->minibatches * sizeof *p->losses}};
     for (size_t n = 0; n < sizeof parts / sizeof *parts; n++)
         SP_TRY(to_rank_0(run, device, parts[n].at, parts[n].bytes, err));
@@ -226,7 +226,7 @@ sp_status exec_together_counts(struct exec_run *run, struct sp_error *err)
         struct sp_lane_total *total = &run->trace->lanes[lane].total;
         SP_TRY(to_rank_0(run, device_of_lane(run, lane), total, sizeof *total, err));
     }
-    for (int64_t s = 0; s < sp_plan_evaluations(run->plan) * devices; s++)
+    for (int64_t s = 0; s < exec_progress_room(run) * devices; s++)
         SP_TRY(to_rank_0(run, (int)(s % devices), &run->snapshots[s], sizeof *run->snapshots, err));
     return SP_OK;
 }

@@ -140,10 +140,7 @@ static void make_state(struct exec_run *run)
     run->resting = sp_calloc(devices, sizeof *run->resting);
     run->resting_since_s = sp_calloc(devices, sizeof *run->resting_since_s);
     run->rests = sp_calloc(devices, sizeof *run->rests);
-    size_t evaluations = (size_t)sp_plan_evaluations(plan) + 1;
-    run->snapshots = sp_calloc(evaluations * devices, sizeof *run->snapshots);
-    run->epoch_devices = sp_calloc(evaluations * devices, sizeof *run->epoch_devices);
-    run->progress.epochs = sp_calloc((size_t)sp_plan_evaluations(plan) + 1, sizeof *run->progress.epochs);
+    exec_progress_make_room(run, 0);
     run->first_evaluation = sp_calloc(phases, sizeof *run->first_evaluation);
     run->test_loaders = sp_calloc(phases, sizeof *run->test_loaders);
     run->test_fed = sp_calloc(phases, sizeof *run->test_fed);

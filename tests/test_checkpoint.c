@@ -23,11 +23,15 @@
 
 #include <cmocka.h>
 
+enum { MOST_EVALUATIONS = 8 };
+
 /* What a finished run comes to. */
 struct outcome {
     float *parameters, *losses;
     int64_t count, minibatches;
     double accuracy;
+    int64_t evaluated[MOST_EVALUATIONS]; /* after so many minibatches */
+    int evaluations;
 };
 
 static struct outcome finish(struct run *run)
@@ -36,6 +40,10 @@ static struct outcome finish(struct run *run)
     int epochs;
     run_train(run);
     const struct sp_epoch_summary *epoch = exec_trainer_epochs(run->trainer, &epochs);
+    for (int e = 0; e < epochs && e < MOST_EVALUATIONS; e++) {
+        out.evaluated[out.evaluations++] = epoch[e].minibatch;
+        assert_true(epoch[e].samples_per_s > 0);
+    }
     if (epochs > 0)
         out.accuracy = epoch[epochs - 1].accuracy + epoch[0].loss;
     out.parameters = run_parameters(run, &out.count);
@@ -359,22 +367,26 @@ static void remember_length(void *self, const char *key, const char *there, cons
     snprintf(self, 64, "%s %s %s", key, there, here);
 }
 
-/* From the end of a run, and in the middle of a full pipeline; numbers may be written otherwise. */
+/* Those that leave_one leaves, written otherwise, and one that is a length now. */
+static const struct exec_setting longer_settings[] = {{.key = "train.lr", .value = "2e-2"},
+                                                      {.key = "network", .value = "vgg", .length = true}};
+
+/* From the end of a run, and in the middle of a full pipeline. */
 static void a_run_is_continued_for_longer(void **state)
 {
     (void)state;
-    static const struct exec_setting settings[] = {{.key = "train.lr", .value = "2e-2"},
-                                                   {.key = "network", .value = "vgg", .length = true}};
     static const char *const schedules[] = {"sequential", "gpipe", "stale"};
-    static const int64_t from[] = {8, 8, 4};
+    static const int64_t from[] = {8, 8, 4}, from_end[] = {5, 8, 10, 15, 17}, from_middle[] = {5, 10, 15, 17};
     for (int k = 0; k < 3; k++) {
         char path[128], told[64] = "";
         struct run_setting s = stale_setting(), whole = s;
         s.schedule = whole.schedule = schedules[k];
         s.cut_count = whole.cut_count = 1;
+        s.evaluate_every = whole.evaluate_every = 0;
+        s.evaluate_pass = whole.evaluate_pass = 20; /* after 5, 10, 15; the run of 8 once more at its end */
         s = leave_one(s, path, sizeof path);
         path_of(path, sizeof path, from[k]);
-        s.checkpoint.settings = settings;
+        s.checkpoint.settings = longer_settings;
         s.checkpoint.tell_length = remember_length;
         s.checkpoint.warn_self = told;
         s.minibatches = whole.minibatches = 17;
@@ -382,8 +394,13 @@ static void a_run_is_continued_for_longer(void **state)
         run_open(&s, &run);
         assert_string_equal(told, "network lenet5 vgg");
         struct outcome longer = finish(&run);
+        assert_int_equal(longer.evaluations, from[k] == 8 ? 5 : 4);
+        assert_memory_equal(longer.evaluated, from[k] == 8 ? from_end : from_middle,
+                            sizeof *from_end * (size_t)longer.evaluations);
+        longer.accuracy = -1; /* of other epochs */
         run_open(&whole, &run);
         struct outcome straight = finish(&run);
+        straight.accuracy = -1;
         expect_same(&straight, &longer, schedules[k], from[k]);
         outcome_fini(&straight);
         outcome_fini(&longer);
@@ -400,10 +417,11 @@ static void the_end_of_a_pipeline_is_not_continued(void **state)
     struct run run;
     struct run_setting s = leave_one(stale_setting(), path, sizeof path);
     path_of(path, sizeof path, 8);
+    s.checkpoint.settings = longer_settings;
     s.minibatches = 17;
     run_open(&s, &run);
     assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INPUT);
-    assert_non_null(strstr(err.text, "after 8 minibatches the pipeline ran empty, at the end of a run; one of 17"));
+    assert_non_null(strstr(err.text, "after 8 minibatches the pipeline was not as full as in a run of 17"));
     run_close(&run);
     sp_error_fini(&err);
     exec_checkpoint_prune(test_folder, 0);

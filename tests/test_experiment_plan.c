@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -54,6 +55,28 @@ static void every_epoch_is_evaluated_the_last_too(void **state)
             fail_msg("%lld evaluations for %s", (long long)sp_plan_evaluations(b.plan), cases[i].text);
         built_fini(&b);
     }
+}
+
+/* After the minibatch with a pass's last sample, wherever the training ends; where it ends within a pass, once more. */
+static void evaluations_come_at_the_ends_of_passes(void **state)
+{
+    (void)state;
+    static const char *const lengths[] = {"epochs: 4", "iterations: 43", "iterations: 20"};
+    for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+        for (int batch = 1; batch <= 30; batch++) {
+            char text[128];
+            snprintf(text, sizeof text, "data: {set: synthetic, samples: 21}\ntrain: {%s, batch: %d}\n", lengths[n],
+                     batch);
+            struct built b = built_right(text, SP_PLAN_TRAIN);
+            int passes = 0;
+            for (int64_t m = 0; m < b.plan->minibatches; m++) {
+                bool ends = (m + 1) * batch / 21 > passes || m + 1 == b.plan->minibatches;
+                passes = (int)((m + 1) * batch / 21);
+                if (sp_plan_is_evaluated(b.plan, m) != ends)
+                    fail_msg("%s: minibatch %lld", text, (long long)m);
+            }
+            built_fini(&b);
+        }
 }
 
 static void simulations_are_as_long_as_asked_and_do_not_evaluate(void **state)
@@ -158,6 +181,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(epochs_become_minibatches),
         cmocka_unit_test(every_epoch_is_evaluated_the_last_too),
+        cmocka_unit_test(evaluations_come_at_the_ends_of_passes),
         cmocka_unit_test(simulations_are_as_long_as_asked_and_do_not_evaluate),
         cmocka_unit_test(placements_by_name_and_by_list),
         cmocka_unit_test(phases_and_schedules_set_what_the_plan_does),

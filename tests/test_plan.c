@@ -91,6 +91,7 @@ static void random_setting(struct setting *s)
                                         .phases = s->phases,
                                         .phase_count = phase_count,
                                         .evaluate_every = below(2) ? 1 + below(4) : 0,
+                                        .evaluate_pass = below(2) ? 1 + below(40) : 0,
                                         .evaluate_samples = 1 + below(30)};
     place(s, K + 1);
 }

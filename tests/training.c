@@ -39,6 +39,7 @@ static struct sp_plan *make_plan(const struct run_setting *setting, const struct
                                     .phases = phase_count > 0 ? setting->phases : &one,
                                     .phase_count = phase_count > 0 ? phase_count : 1,
                                     .evaluate_every = setting->evaluate_every,
+                                    .evaluate_pass = setting->evaluate_pass,
                                     .evaluate_samples = 10};
     struct sp_error err = {0};
     struct sp_plan *plan;

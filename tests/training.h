@@ -17,7 +17,7 @@ struct run_setting {
     const char *schedule;
     enum sp_weights_policy weights;
     int microbatches, minibatches, batch;
-    int64_t evaluate_every;
+    int64_t evaluate_every, evaluate_pass;
     enum exec_workers workers;
     enum exec_graphs graphs;
     int graphs_kept;
