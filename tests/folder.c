@@ -2,8 +2,15 @@
 
 #include "common/alloc.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 char test_folder[64];
 
@@ -21,4 +28,18 @@ int test_folder_remove(void **state)
     int status = system(command);
     free(command);
     return status;
+}
+
+void test_shell(const char *form, ...)
+{
+    char *asked;
+    va_list values;
+    va_start(values, form);
+    assert_true(vasprintf(&asked, form, values) >= 0);
+    va_end(values);
+    char *command = sp_format("cd %s && { %s\n}", test_folder, asked);
+    if (system(command) != 0)
+        fail_msg("in %s: %s", test_folder, asked);
+    free(command);
+    free(asked);
 }

@@ -8,4 +8,7 @@ extern char test_folder[64];
 int test_folder_make(void **state);
 int test_folder_remove(void **state);
 
+/* Runs a shell's command there, and fails the test, naming it, where that fails. */
+void test_shell(const char *form, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

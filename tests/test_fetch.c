@@ -15,18 +15,6 @@
 
 #include <cmocka.h>
 
-static void shell(const char *form, ...) __attribute__((format(printf, 1, 2)));
-static void shell(const char *form, ...)
-{
-    char command[512];
-    int used = snprintf(command, sizeof command, "cd %s && ", test_folder);
-    va_list values;
-    va_start(values, form);
-    vsnprintf(command + used, sizeof command - (size_t)used, form, values);
-    va_end(values);
-    assert_int_equal(system(command), 0);
-}
-
 /* `printf abc | md5sum`, `printf defg | md5sum` */
 static const struct exec_source two = {
     .set = "two",
@@ -48,10 +36,10 @@ static void whole_files_arrive_and_are_kept(void **state)
 {
     (void)state;
     struct sp_error err = {0};
-    shell("mkdir -p from && printf abc > from/a && printf defg > from/b");
+    test_shell("mkdir -p from && printf abc > from/a && printf defg > from/b");
     assert_int_equal(fetch(&two, "deep/er/to", &err), SP_OK);
-    shell("cmp from/a deep/er/to/a && cmp from/b deep/er/to/b && test $(ls deep/er/to | wc -l) = 2");
-    shell("rm -r from"); /* nothing is asked for again */
+    test_shell("cmp from/a deep/er/to/a && cmp from/b deep/er/to/b && test $(ls deep/er/to | wc -l) = 2");
+    test_shell("rm -r from"); /* nothing is asked for again */
     assert_int_equal(fetch(&two, "deep/er/to", &err), SP_OK);
 }
 
@@ -59,10 +47,10 @@ static void a_wrong_file_is_not_kept(void **state)
 {
     (void)state;
     struct sp_error err = {0};
-    shell("mkdir -p from && printf abc > from/a && printf wrong > from/b");
+    test_shell("mkdir -p from && printf abc > from/a && printf wrong > from/b");
     assert_int_equal(fetch(&two, "wrong", &err), SP_E_IO);
     assert_non_null(strstr(err.text, "its checksum is not 025e4da7edac35ede583f5e8d51aa7ec"));
-    shell("test \"$(ls wrong)\" = a");
+    test_shell("test \"$(ls wrong)\" = a");
     sp_error_fini(&err);
 }
 
@@ -70,20 +58,20 @@ static void an_interrupted_download_goes_on(void **state)
 {
     (void)state;
     struct sp_error err = {0};
-    shell("mkdir -p from part && printf abc > from/a && printf defg > from/b && printf de > part/b.part");
+    test_shell("mkdir -p from part && printf abc > from/a && printf defg > from/b && printf de > part/b.part");
     assert_int_equal(fetch(&two, "part", &err), SP_OK);
-    shell("cmp from/b part/b && test $(ls part | wc -l) = 2");
+    test_shell("cmp from/b part/b && test $(ls part | wc -l) = 2");
     /* one that was complete but for its name */
-    shell("mv part/a part/a.part && rm from/a");
+    test_shell("mv part/a part/a.part && rm from/a");
     assert_int_equal(fetch(&two, "part", &err), SP_OK);
-    shell("test -e part/a");
+    test_shell("test -e part/a");
 }
 
 static void what_cannot_be_had_is_said_with_what_to_do(void **state)
 {
     (void)state;
     struct sp_error err = {0};
-    shell("rm -rf from && mkdir from");
+    test_shell("rm -rf from && mkdir from");
     assert_int_equal(fetch(&two, "none", &err), SP_E_IO);
     assert_non_null(strstr(err.text, "there is no such file"));
     assert_non_null(strstr(err.text, "by hand: put these files into"));
@@ -97,7 +85,7 @@ static void an_archive_is_unpacked_whole(void **state)
     (void)state;
     struct sp_error err = {0};
     char md5[33] = "";
-    shell("rm -rf from && mkdir -p from/set && printf abc > from/set/x && tar -C from -czf from/set.tgz set");
+    test_shell("rm -rf from && mkdir -p from/set && printf abc > from/set/x && tar -C from -czf from/set.tgz set");
     char *command = sp_format("md5sum < %s/from/set.tgz", test_folder);
     FILE *sum = popen(command, "r");
     assert_int_equal(fscanf(sum, "%32s", md5), 1);
@@ -106,8 +94,8 @@ static void an_archive_is_unpacked_whole(void **state)
     struct exec_source source = {
         .set = "set", .folder = "set", .from = "http://host.invalid/", .files = {{"set.tgz", md5}}, .archive = true};
     assert_int_equal(fetch(&source, "got/set", &err), SP_OK);
-    shell("cmp from/set/x got/set/x && test \"$(ls got)\" = set");
-    shell("rm -r from");
+    test_shell("cmp from/set/x got/set/x && test \"$(ls got)\" = set");
+    test_shell("rm -r from");
     assert_int_equal(fetch(&source, "got/set", &err), SP_OK); /* it is there */
     md5[0] = md5[0] == '0' ? '1' : '0';
     assert_int_equal(fetch(&source, "other/set", &err), SP_E_IO);

@@ -3,8 +3,8 @@
 #include "common/csv.h"
 #include "common/file.h"
 #include "common/results.h"
+#include "tests/program.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -59,33 +59,11 @@ static void clean_place(struct place *place)
     free(place->said);
 }
 
-/* Starts build/stalepipe sweep with two further words (or NULL); what it says goes to place->said. */
+/* Starts `stalepipe sweep` with two further words (or NULL); what it says goes to place->said. */
 static pid_t start(const struct place *place, const char *first, const char *second)
 {
-    char program[4096];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    assert_true(length > 0);
-    program[length] = '\0';
-    *strrchr(program, '/') = '\0';
-    strcpy(strrchr(program, '/'), "/stalepipe"); /* build/tests/x: build/stalepipe */
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        int said = open(place->said, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-        dup2(said, STDOUT_FILENO);
-        dup2(said, STDERR_FILENO);
-        execl(program, "stalepipe", "sweep", place->yaml, "-o", place->out, first, second, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-/* The exit status; -1: it was killed. */
-static int finish(pid_t pid)
-{
-    int state;
-    assert_int_equal(waitpid(pid, &state, 0), pid);
-    return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+    const char *const words[] = {"sweep", place->yaml, "-o", place->out, first, second, NULL};
+    return program_start(place->said, words);
 }
 
 static bool it_said(const struct place *place, const char *text)
@@ -173,13 +151,13 @@ static void a_sweep_killed_three_times_is_that_of_one_undisturbed(void **state)
     for (int k = 0; k < 3; k++) {
         pid_t pid = start(&hard, "--sim", "--real");
         kill_at(&hard, pid, at[k], SIGKILL);
-        assert_int_equal(finish(pid), -1);
+        assert_int_equal(program_finish(pid), -1);
         FILE *file = fopen(hard.results, "a");
         fputs("0123456789abcdef,3,0,real,o", file);
         fclose(file);
     }
-    assert_int_equal(finish(start(&hard, "--sim", "--real")), 0);
-    assert_int_equal(finish(start(&easy, "--sim", "--real")), 0);
+    assert_int_equal(program_finish(start(&hard, "--sim", "--real")), 0);
+    assert_int_equal(program_finish(start(&easy, "--sim", "--real")), 0);
     read_table(&hard, &killed);
     read_table(&easy, &undisturbed);
     assert_int_equal(killed.rows, RUNS);
@@ -202,9 +180,9 @@ static void a_finished_sweep_stays_as_it_is(void **state)
     char *before, *after;
     size_t size;
     make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [2]]}\n");
-    assert_int_equal(finish(start(&place, "--sim", NULL)), 0);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
     assert_int_equal(sp_file_read(place.results, 1 << 24, NULL, &before, &size, &err), SP_OK);
-    assert_int_equal(finish(start(&place, NULL, NULL)), 0); /* --sim is what is meant by nothing */
+    assert_int_equal(program_finish(start(&place, NULL, NULL)), 0); /* --sim is what is meant by nothing */
     assert_true(it_said(&place, "2 runs are finished, 0 to do"));
     assert_int_equal(sp_file_read(place.results, 1 << 24, NULL, &after, &size, &err), SP_OK);
     assert_string_equal(before, after);
@@ -220,7 +198,7 @@ static void a_point_that_cannot_be_is_a_row_with_its_reason(void **state)
     struct place place;
     struct table table;
     make_place(&place, "network: lenet5\nsweep:\n  pipeline.cuts: [[4], [5], [3]]\n");
-    assert_int_equal(finish(start(&place, "--sim", NULL)), 0);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
     assert_true(it_said(&place, "2 runs ok, 1 failed"));
     read_table(&place, &table);
     assert_int_equal(table.rows, 3);
@@ -232,7 +210,7 @@ static void a_point_that_cannot_be_is_a_row_with_its_reason(void **state)
     assert_int_equal(sp_file_read(place.results, 1 << 24, NULL, &text, &size, &err), SP_OK);
     assert_non_null(strstr(text, "sweep.yaml:3:25: pipeline.cuts: no cut after layer 5"));
     free(text);
-    assert_int_equal(finish(start(&place, "--sim", "--retry")), 0);
+    assert_int_equal(program_finish(start(&place, "--sim", "--retry")), 0);
     assert_true(it_said(&place, "2 runs are finished, 1 to do"));
     clean_place(&place);
 }
@@ -244,7 +222,7 @@ static void an_interrupted_sweep_says_how_to_go_on(void **state)
     make_place(&place, sweep48);
     pid_t pid = start(&place, "--real", NULL);
     kill_at(&place, pid, 4, SIGINT);
-    assert_int_equal(finish(pid), 1);
+    assert_int_equal(program_finish(pid), 1);
     assert_true(it_said(&place, "the same command goes on"));
     int lines = lines_of(place.results);
     assert_true(lines >= 4 && lines < 1 + POINTS);
@@ -258,10 +236,10 @@ static void two_sweeps_do_not_share_a_folder(void **state)
     make_place(&place, sweep48);
     pid_t pid = start(&place, "--real", NULL);
     kill_at(&place, pid, 3, SIGSTOP);
-    assert_int_equal(finish(start(&place, "--real", NULL)), 1);
+    assert_int_equal(program_finish(start(&place, "--real", NULL)), 1);
     assert_true(it_said(&place, "another sweep is at work there"));
     kill(pid, SIGKILL);
-    finish(pid);
+    program_finish(pid);
     clean_place(&place);
 }
 
@@ -272,10 +250,10 @@ static void a_sweep_can_grow(void **state)
     struct place place;
     struct sp_error err = {0};
     make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[2], [3]]}\n");
-    assert_int_equal(finish(start(&place, "--sim", NULL)), 0);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
     assert_int_equal(sp_file_write(place.yaml, "network: lenet5\nsweep: {pipeline.cuts: [[1], [2], [3]]}\n", &err),
                      SP_OK);
-    assert_int_equal(finish(start(&place, "--sim", NULL)), 0);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
     assert_true(it_said(&place, "2 runs are finished, 1 to do"));
     assert_int_equal(lines_of(place.results), 1 + 3);
     clean_place(&place);
@@ -286,7 +264,7 @@ static void a_dry_run_lists_points_and_runs_nothing(void **state)
     (void)state;
     struct place place;
     make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [9]], repeat: 4}\n");
-    assert_int_equal(finish(start(&place, "--dry-run", NULL)), 0);
+    assert_int_equal(program_finish(start(&place, "--dry-run", NULL)), 0);
     assert_true(it_said(&place, "[9]: "));
     assert_true(it_said(&place, "no cut after layer 9"));
     assert_true(it_said(&place, "2 points, 4 repeats"));
@@ -299,7 +277,7 @@ static void a_dry_run_refuses_what_a_run_refuses(void **state)
     (void)state;
     struct place place;
     make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [1]]}\n");
-    assert_int_equal(finish(start(&place, "--dry-run", NULL)), 2);
+    assert_int_equal(program_finish(start(&place, "--dry-run", NULL)), 2);
     assert_true(it_said(&place, "points 0 and 1 are the same experiment"));
     clean_place(&place);
 }
@@ -309,7 +287,7 @@ static void a_wrong_value_is_the_files_mistake(void **state)
     (void)state;
     struct place place;
     make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [2, 1]]}\n");
-    assert_int_equal(finish(start(&place, "--sim", NULL)), 2);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 2);
     assert_true(it_said(&place, "sweep.yaml:2:34: pipeline.cuts: cuts must ascend: 1 follows 2"));
     clean_place(&place);
 }
