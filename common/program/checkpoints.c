@@ -14,8 +14,8 @@
 /* Keys that do not change what is computed. */
 static bool is_free(const struct sp_option *option)
 {
-    static const char *const prefixes[] = {"name",  "data.dir", "data.threads", "devices.graphs", "checkpoint.",
-                                           "cost.", "sim.",     "plan",         "sweep"};
+    static const char *const prefixes[] = {"name", "data.dir", "data.threads", "devices.graphs", "checkpoint.", "cost.",
+                                           "sim.", "plan",     "sweep",        "label",          "published"};
     for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++)
         if (strncmp(option->path, prefixes[p], strlen(prefixes[p])) == 0)
             return true;
