@@ -78,6 +78,25 @@ sp_status sp_file_write(const char *path, const char *text, struct sp_error *err
     return sp_file_commit(&file, err);
 }
 
+sp_status sp_file_set_aside(const char *path, const char *ending, char **to, struct sp_error *err)
+{
+    struct stat about;
+    char *name = sp_format("%s.%s", path, ending);
+    *to = NULL;
+    for (int n = 2; lstat(name, &about) == 0; n++) {
+        free(name);
+        name = sp_format("%s.%s%d", path, ending, n);
+    }
+    if (rename(path, name) == 0) {
+        sync_folder(path);
+        *to = name;
+        return SP_OK;
+    }
+    SP_FAIL(err, SP_E_IO, "%s: cannot rename it to %s: %s", path, name, strerror(errno));
+    free(name);
+    return SP_E_IO;
+}
+
 sp_status sp_folder_make(const char *path, struct sp_error *err)
 {
     char *part = sp_strdup(path);

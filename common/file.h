@@ -21,6 +21,10 @@ void sp_file_abort(struct sp_file *file);
 /* Writes a whole text at once. */
 sp_status sp_file_write(const char *path, const char *text, struct sp_error *err);
 
+/* Renames a file or folder to PATH.ENDING, or PATH.ENDING2, PATH.ENDING3, ... where that is taken: nothing is written
+ * over. *to is its name now (the caller frees), NULL after a failure. */
+sp_status sp_file_set_aside(const char *path, const char *ending, char **to, struct sp_error *err);
+
 /* Makes a folder and those above it. */
 sp_status sp_folder_make(const char *path, struct sp_error *err);
 

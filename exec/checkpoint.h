@@ -51,6 +51,13 @@ struct exec_checkpoint_config {
  */
 sp_status exec_checkpoint_find(const char *folder, char **path, char **notes, struct sp_error *err);
 
+/*
+ * Renames the checkpoints of `folder` that are newer than the one at `path` to NAME.damaged: exec_checkpoint_find
+ * passed them over, and among the newest that are kept they would take the place of good ones. Each is told as a line
+ * of *notes (the caller frees; NULL: none).
+ */
+sp_status exec_checkpoint_set_aside(const char *folder, const char *path, char **notes, struct sp_error *err);
+
 /* FOLDER/minibatch-NNNNNNNNN.safetensors. The caller frees. */
 char *exec_checkpoint_path(const char *folder, int64_t done);
 

@@ -1,5 +1,6 @@
-/* checkpoint_folder.c - the checkpoints in a folder: their names, which is the newest, which are removed. */
+/* checkpoint_folder.c - the checkpoints in a folder: their names, which is the newest, which are removed or renamed. */
 #include "common/alloc.h"
+#include "common/file.h"
 #include "exec/checkpoint.h"
 #include "exec/safetensors.h"
 
@@ -78,6 +79,34 @@ void exec_checkpoint_prune(const char *folder, int keep)
         free(path);
     }
     free_names(names, count);
+}
+
+static sp_status set_aside(const char *folder, const char *name, char **notes, struct sp_error *err)
+{
+    char *path = sp_format("%s/%s", folder, name), *to;
+    sp_status status = sp_file_set_aside(path, "damaged", &to, err);
+    if (status == SP_OK) {
+        char *longer =
+            sp_format("%s%s%s is %s now", *notes != NULL ? *notes : "", *notes != NULL ? "\n" : "", path, to);
+        free(*notes);
+        *notes = longer;
+    }
+    free(to);
+    free(path);
+    return status;
+}
+
+sp_status exec_checkpoint_set_aside(const char *folder, const char *path, char **notes, struct sp_error *err)
+{
+    int count;
+    char **names = names_in(folder, &count);
+    const char *slash = strrchr(path, '/'), *resumed = slash != NULL ? slash + 1 : path;
+    sp_status status = SP_OK;
+    *notes = NULL;
+    for (int n = 0; n < count && status == SP_OK && newest_first(&names[n], &resumed) < 0; n++)
+        status = set_aside(folder, names[n], notes, err);
+    free_names(names, count);
+    return status;
 }
 
 sp_status exec_checkpoint_find(const char *folder, char **path, char **notes, struct sp_error *err)
