@@ -65,9 +65,10 @@ static void tell_length(void *self, const char *key, const char *there, const ch
             key, there, here);
 }
 
-/* A run from the start does not mix its checkpoints with another's. */
-static sp_status move_aside(const char *folder, struct sp_error *err)
+/* A run from the start does not mix its checkpoints with another's, nor write over what that one left. */
+static sp_status move_aside(const struct program_checkpoints *checkpoints, struct sp_error *err)
 {
+    const char *folder = checkpoints->folder;
     char *path, *notes;
     struct sp_error damaged = {0};
     sp_status found = exec_checkpoint_find(folder, &path, &notes, &damaged);
@@ -77,14 +78,23 @@ static sp_status move_aside(const char *folder, struct sp_error *err)
     free(notes);
     if (!any)
         return SP_OK;
-    char *old = sp_format("%s.old", folder);
-    sp_status status = SP_OK;
-    exec_checkpoint_prune(old, 0);
-    if ((rmdir(old) != 0 && errno != ENOENT) || rename(folder, old) != 0)
-        status = SP_FAIL(err, SP_E_IO, "%s: cannot move it to %s: %s", folder, old, strerror(errno));
-    else
-        fprintf(stderr, "checkpoints of the run before were moved to %s\n", old);
+    char *old;
+    SP_TRY(sp_file_set_aside(folder, "old", &old, err));
+    sp_status status = program_move_run(checkpoints->run, old, err);
+    if (status == SP_OK)
+        fprintf(stderr, "what the run before left was moved to %s\n", old);
     free(old);
+    return status;
+}
+
+/* Damaged checkpoints that were passed over are no longer counted as checkpoints. */
+static sp_status set_damaged_aside(const struct program_checkpoints *checkpoints, struct sp_error *err)
+{
+    char *notes;
+    sp_status status = exec_checkpoint_set_aside(checkpoints->folder, checkpoints->resume, &notes, err);
+    if (notes != NULL)
+        fprintf(stderr, "%s\n", notes);
+    free(notes);
     return status;
 }
 
@@ -108,11 +118,10 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
     const struct sp_experiment *experiment = setup->experiment;
     char *run = program_folder(program, setup);
     struct sp_data_shape data;
-    *checkpoints = (struct program_checkpoints){.folder = sp_format("%s/checkpoints", run),
-                                                .writes = exec_team_rank(program->team) == 0};
-    sp_status status = checkpoints->writes ? sp_folder_hold(run, &checkpoints->hold, err) : SP_OK;
-    free(run);
-    SP_TRY(status);
+    *checkpoints = (struct program_checkpoints){
+        .run = run, .folder = sp_format("%s/checkpoints", run), .writes = exec_team_rank(program->team) == 0};
+    if (checkpoints->writes)
+        SP_TRY(sp_folder_hold(run, &checkpoints->hold, err));
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
     checkpoints->config = (struct exec_checkpoint_config){
         .folder = checkpoints->folder,
@@ -137,9 +146,11 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
 
 sp_status program_checkpoints_begin(const struct program_checkpoints *checkpoints, struct sp_error *err)
 {
-    if (!checkpoints->writes || checkpoints->resume != NULL)
+    if (!checkpoints->writes)
         return SP_OK;
-    SP_TRY(move_aside(checkpoints->folder, err));
+    if (checkpoints->resume != NULL)
+        return set_damaged_aside(checkpoints, err);
+    SP_TRY(move_aside(checkpoints, err));
     return sp_folder_make(checkpoints->folder, err);
 }
 
@@ -148,6 +159,7 @@ void program_checkpoints_fini(struct program_checkpoints *checkpoints)
     for (int s = 0; s < checkpoints->config.setting_count; s++)
         free((char *)checkpoints->settings[s].value);
     free(checkpoints->settings);
+    free(checkpoints->run);
     free(checkpoints->folder);
     free(checkpoints->resume);
     sp_folder_let_go(&checkpoints->hold);

@@ -5,10 +5,12 @@
 #include "common/file.h"
 #include "common/program/program.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -186,18 +188,41 @@ static sp_status write_part(enum part part, const char *path, const struct progr
     }
 }
 
+static const char *const part_names[PART_COUNT] = {"experiment.yaml", "summary.json", "devices.csv", "timeline.csv",
+                                                   "trace.json",      "metrics.csv",  "waits.csv",   "losses.csv"};
+
 sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
                             struct sp_error *err)
 {
-    static const char *const names[PART_COUNT] = {"experiment.yaml", "summary.json", "devices.csv", "timeline.csv",
-                                                  "trace.json",      "metrics.csv",  "waits.csv",   "losses.csv"};
     SP_TRY(sp_folder_make(folder, err));
     sp_status status = SP_OK;
     for (int part = 0; part < PART_COUNT && status == SP_OK; part++) {
-        char *path = sp_format("%s/%s", folder, names[part]);
+        char *path = sp_format("%s/%s", folder, part_names[part]);
         status = write_part((enum part)part, path, setup, result, err);
         free(path);
     }
+    return status;
+}
+
+sp_status program_move_run(const char *folder, const char *to, struct sp_error *err)
+{
+    sp_status status = SP_OK;
+    for (int part = 0; part < PART_COUNT && status == SP_OK; part++) {
+        char *from = sp_format("%s/%s", folder, part_names[part]), *there = sp_format("%s/%s", to, part_names[part]);
+        if (rename(from, there) != 0 && errno != ENOENT)
+            status = SP_FAIL(err, SP_E_IO, "%s: cannot move it to %s: %s", from, there, strerror(errno));
+        free(from);
+        free(there);
+    }
+    return status;
+}
+
+sp_status program_hold(const struct program *program, const struct program_setup *setup, struct sp_hold *hold,
+                       struct sp_error *err)
+{
+    char *folder = program_folder(program, setup);
+    sp_status status = sp_folder_hold(folder, hold, err);
+    free(folder);
     return status;
 }
 

@@ -101,13 +101,14 @@ sp_status program_simulate(const struct program_setup *setup, struct program_res
 
 /*
  * Where a training run keeps its checkpoints, and which to continue from (common/program/checkpoints.c):
- * FOLDER/checkpoints. FOLDER is held against other runs until fini, which frees. Without `resume`, begin moves
- * checkpoints that lie there aside to checkpoints.old: when all is ready, for a run that cannot start has no claim to
- * the place.
+ * FOLDER/checkpoints. FOLDER is held against other runs until fini, which frees. Where checkpoints lie there, begin
+ * moves them and what else their run left aside to checkpoints.old (or checkpoints.old2, ...); with `resume`, only
+ * damaged ones that are newer than the one to continue from, by another name. It is called when all is ready, for a run
+ * that cannot start has no claim to the place.
  */
 struct program_checkpoints {
     struct exec_checkpoint_config config;
-    char *folder, *resume;
+    char *run, *folder, *resume; /* run: FOLDER */
     struct exec_setting *settings;
     struct sp_hold hold;
     bool writes; /* of several processes, the first does */
@@ -138,9 +139,15 @@ sp_status program_train(const struct program *program, const struct program_setu
 void program_result_fini(struct program_result *result);
 
 /* Writes a run's folder: experiment.yaml, summary.json, devices.csv, timeline.csv, trace.json and, after real runs,
- * metrics.csv and losses.csv. */
+ * metrics.csv, waits.csv and losses.csv. An unfinished run leaves no summary.json, by which finished ones are known;
+ * one that lies there becomes summary.json.old. */
 sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
                             struct sp_error *err);
+/* Moves the files of a run's folder that program_write_run writes into another folder. */
+sp_status program_move_run(const char *folder, const char *to, struct sp_error *err);
+/* Holds program_folder against other commands that write there (common/file.h). */
+sp_status program_hold(const struct program *program, const struct program_setup *setup, struct sp_hold *hold,
+                       struct sp_error *err);
 /* The same into program_folder, named on stderr. */
 sp_status program_leave_run(const struct program *program, const struct program_setup *setup,
                             const struct program_result *result, struct sp_error *err);
