@@ -117,7 +117,10 @@ sp_status program_compare(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
     struct program_result predicted = {0}, measured = {0};
+    struct sp_hold hold = {0};
     sp_status status = program_setup_init(&setup, program, SP_PLAN_TRAIN, err);
+    if (status == SP_OK)
+        status = program_hold(program, &setup, &hold, err);
     if (status == SP_OK)
         status = program_simulate(&setup, &predicted, err);
     if (status == SP_OK)
@@ -133,6 +136,7 @@ sp_status program_compare(const struct program *program, struct sp_error *err)
         program_print_json(sp_summary_compare_json(&predicted.summary, &measured.summary));
     else if (status == SP_OK)
         print_table(&predicted, &measured);
+    sp_folder_let_go(&hold);
     program_result_fini(&predicted);
     program_result_fini(&measured);
     program_setup_fini(&setup);

@@ -252,6 +252,7 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
     struct program_setup setup = {0};
     struct program_result result = {0};
     struct sim_search search = {0};
+    struct sp_hold hold = {0};
     sp_status status = program_read(program, &setup.experiment, err);
     if (status == SP_OK)
         status = sp_experiment_network(setup.experiment, &setup.network, err);
@@ -259,6 +260,8 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
         status = program_choose(setup.experiment, &setup.network, &search, err);
     if (status == SP_OK)
         status = program_setup_plan(&setup, SP_PLAN_SIMULATE, err);
+    if (status == SP_OK)
+        status = program_hold(program, &setup, &hold, err);
     if (status == SP_OK)
         status = program_simulate(&setup, &result, err);
     if (status == SP_OK)
@@ -272,6 +275,7 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
         program_print_json(search_json(&setup, &result, &search));
     else if (status == SP_OK)
         print_search(&setup, &search);
+    sp_folder_let_go(&hold);
     sim_search_fini(&search);
     program_result_fini(&result);
     program_setup_fini(&setup);

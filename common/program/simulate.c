@@ -168,7 +168,10 @@ sp_status program_sim(const struct program *program, struct sp_error *err)
 {
     struct program_setup setup;
     struct program_result result = {0};
+    struct sp_hold hold = {0};
     sp_status status = program_setup_init(&setup, program, SP_PLAN_SIMULATE, err);
+    if (status == SP_OK)
+        status = program_hold(program, &setup, &hold, err);
     if (status == SP_OK)
         status = program_simulate(&setup, &result, err);
     if (status == SP_OK)
@@ -177,6 +180,7 @@ sp_status program_sim(const struct program *program, struct sp_error *err)
         program_print_json(sp_summary_json(&result.summary));
     else if (status == SP_OK)
         print_summary(&result.summary);
+    sp_folder_let_go(&hold);
     program_result_fini(&result);
     program_setup_fini(&setup);
     return status;
