@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +119,62 @@ static void train_and_stop(const char *out, const char *pattern, const char *how
 }
 
 /*
+ * What is left of a stopped run: its curve so far, of the minibatches of its checkpoint, which counts them at the first
+ * stage, and of those that the last stage is ahead (three are in flight); but no summary.json, so that nobody takes it
+ * for a finished one. Resumed for more than an epoch it comes to what a run of that length comes to that nobody
+ * stopped.
+ */
+static void a_stopped_run_leaves_its_curve(void **state)
+{
+    (void)state;
+    train_and_stop("stopped", "stopped/checkpoints/minibatch-*[0-9].safetensors", "-q", "label=a");
+    long done = newest_in("stopped/checkpoints");
+    test_shell("test ! -e stopped/summary.json && grep -q 'iterations: 1000000' stopped/experiment.yaml");
+    test_shell("rows=$(wc -l < stopped/losses.csv); test $rows -ge %ld && test $rows -le %ld", 1 + done, 1 + done + 3);
+    test_shell("cp stopped/losses.csv losses.csv && cut -d, -f1,2,4-7 stopped/metrics.csv > metrics.csv");
+    test_shell("test $(wc -l < metrics.csv) -ge %ld", 1 + done / 10);
+    char *length = sp_format("train.iterations=%ld", (done / 10 + 2) * 10); /* evaluations are spread over the length */
+    EXPECT(0, "", "train", "stopped", "--resume", "--set", length);
+    EXPECT(0, "", "train", "straight", "--set", length);
+    test_shell("test -e stopped/summary.json && cmp stopped/losses.csv straight/losses.csv");
+    test_shell("for run in stopped straight; do cut -d, -f1,2,4-7 $run/metrics.csv > $run.csv; done; "
+               "diff stopped.csv straight.csv");
+    test_shell("head -n $(wc -l < losses.csv) straight/losses.csv | cmp - losses.csv");
+    test_shell("head -n $(wc -l < metrics.csv) straight.csv | cmp - metrics.csv");
+    free(length);
+}
+
+/* A finished run that is continued for longer and stopped is no finished run any more; its summary is still there. */
+static void the_summary_of_a_shorter_run_is_set_aside(void **state)
+{
+    (void)state;
+    EXPECT(0, "", "train", "longer", "--set", "train.iterations=10", "--set", "pipeline.schedule=sequential");
+    test_shell("cp longer/summary.json summary.json");
+    train_and_stop("longer", "longer/checkpoints/minibatch-*2?.safetensors", "--resume",
+                   "pipeline.schedule=sequential");
+    test_shell("test ! -e longer/summary.json && cmp summary.json longer/summary.json.old");
+    test_shell("test $(wc -l < longer/losses.csv) = %ld", 1 + newest_in("longer/checkpoints"));
+}
+
+/* A limit on the size of files stands for a full disk: checkpoints are larger than it, what else a run leaves is not.
+ */
+static void a_run_without_room_for_its_checkpoint_leaves_its_curve(void **state)
+{
+    (void)state;
+    struct rlimit old, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 30000;
+    signal(SIGXFSZ, SIG_IGN); /* the program inherits it */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    pid_t pid = start("train", "full", (const char *const[]){"--set", "train.iterations=12", NULL});
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    expect(1, "12 minibatches were done, and recorded", pid);
+    test_shell("test ! -e full/summary.json && test $(wc -l < full/losses.csv) = 13 && test -e full/metrics.csv && "
+               "test -z \"$(ls full/checkpoints)\"");
+}
+
+/*
  * Checkpoints after 10, 20, 30 and 40 minibatches; the last one is cut short. Resumed from 30, keeping one, and
  * stopped: 40 no longer counts as the newest, so what the stop left is there.
  */
@@ -185,6 +242,9 @@ static void a_training_run_holds_its_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stopped_run_leaves_its_curve),
+        cmocka_unit_test(the_summary_of_a_shorter_run_is_set_aside),
+        cmocka_unit_test(a_run_without_room_for_its_checkpoint_leaves_its_curve),
         cmocka_unit_test(a_damaged_checkpoint_does_not_push_out_good_ones),
         cmocka_unit_test(a_run_begun_anew_loses_nothing),
         cmocka_unit_test(a_label_and_published_figures_do_not_hinder_resuming),

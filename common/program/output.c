@@ -159,11 +159,24 @@ enum part {
     PART_COUNT
 };
 
+/* The summary of a finished run that lies where an unfinished one leaves what it did. */
+static sp_status set_summary_aside(const char *path, struct sp_error *err)
+{
+    char *to;
+    if (access(path, F_OK) != 0)
+        return SP_OK;
+    sp_status status = sp_file_set_aside(path, "old", &to, err);
+    free(to);
+    return status;
+}
+
 static sp_status write_part(enum part part, const char *path, const struct program_setup *setup,
                             const struct program_result *result, struct sp_error *err)
 {
     char *yaml;
     sp_status status;
+    if (result->trace == NULL && (part == PART_DEVICES || part == PART_TIMELINE || part == PART_TRACE))
+        return SP_OK;
     switch (part) {
     case PART_YAML:
         yaml = sp_experiment_yaml(setup->experiment);
@@ -171,7 +184,8 @@ static sp_status write_part(enum part part, const char *path, const struct progr
         free(yaml);
         return status;
     case PART_SUMMARY:
-        return program_write_json(path, sp_summary_json(&result->summary), err);
+        return result->unfinished ? set_summary_aside(path, err)
+                                  : program_write_json(path, sp_summary_json(&result->summary), err);
     case PART_DEVICES:
         return write_devices(path, &result->summary, err);
     case PART_TIMELINE:

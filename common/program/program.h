@@ -92,6 +92,7 @@ struct program_result {
     struct sp_trace *trace;
     struct sp_trace *layers; /* spans of single layers; NULL: not asked for */
     const float *losses;     /* per minibatch; NULL: simulated */
+    bool unfinished;         /* it failed or was stopped: of a run of several processes there is no trace then */
 };
 
 /* Simulates the setup's plan, and its baseline for the speedup; and both setup->repeat times with durations that vary.

@@ -214,6 +214,24 @@ static sp_status train_baseline(const struct program *program, const struct prog
     return status;
 }
 
+/* What a run had come to when it failed or was asked to stop. Of several processes the first one knows it where they
+ * stopped together, but for their traces. */
+static void fill_unfinished(const struct program *program, const struct program_setup *setup,
+                            struct exec_trainer *trainer, struct program_result *result)
+{
+    bool together = program->team != NULL;
+    if (exec_team_rank(program->team) > 0 || exec_trainer_done(trainer) == 0 ||
+        (together && exec_trainer_stopped_after(trainer) < 0))
+        return;
+    fill_result(setup, trainer, result);
+    result->summary.minibatches = exec_trainer_done(trainer);
+    result->unfinished = true;
+    if (together) {
+        sp_trace_destroy(&result->trace);
+        sp_trace_destroy(&result->layers);
+    }
+}
+
 /* A run that was asked to stop says how to go on. */
 static sp_status tell_stopped(const struct program_checkpoints *checkpoints, const struct exec_trainer *trainer,
                               sp_status status, struct sp_error *err)
@@ -222,8 +240,8 @@ static sp_status tell_stopped(const struct program_checkpoints *checkpoints, con
     if (checkpoints == NULL || done < 0)
         return status;
     sp_error_clear(err);
-    return SP_FAIL(err, status, "stopped after %lld minibatches, with a checkpoint in %s; --resume continues",
-                   (long long)done, checkpoints->folder);
+    return SP_FAIL(err, status, "stopped after %lld minibatch%s, with a checkpoint in %s; --resume continues",
+                   (long long)done, done == 1 ? "" : "es", checkpoints->folder);
 }
 
 static sp_status run_all(const struct program *program, const struct program_setup *setup,
@@ -248,16 +266,16 @@ static sp_status run_all(const struct program *program, const struct program_set
         status = exec_trainer_run(trainer, err);
         tell_graphs(program, trainer);
         status = tell_stopped(checkpoints, trainer, status, err);
-        if (status == SP_E_BACKEND && program->team == NULL) { /* what was done is worth keeping */
-            fill_result(setup, trainer, result);
-            result->summary.minibatches = exec_trainer_done(trainer);
-        }
+        if (status != SP_OK)
+            fill_unfinished(program, setup, trainer, result);
     }
     if (status == SP_OK && exec_team_rank(program->team) == 0)
         fill_result(setup, trainer, result);
     exec_trainer_destroy(&trainer);
-    if (status == SP_OK && baseline && after > 0) /* half before, half after: a drift of the machine falls out */
+    if (status == SP_OK && baseline && after > 0) { /* half before, half after: a drift of the machine falls out */
         status = train_baseline(program, setup, recipe, backend, data, after, true, &baseline_s, err);
+        result->unfinished = status != SP_OK;
+    }
     if (status == SP_OK)
         result->summary.speedup = baseline_s / (result->summary.time_s - sp_trace_evaluation_s(result->trace));
     return status;
@@ -309,15 +327,17 @@ static void print_summary(const struct sp_summary *summary)
     puts("");
 }
 
-/* Of a run whose device failed: writes what is known of it, and says so below what went wrong. */
-static void leave_failed_run(const struct program *program, const struct program_setup *setup,
-                             const struct program_result *result, struct sp_error *err)
+/* Of a run that failed or was stopped: writes what is known of it, and says so below what went wrong. */
+static void leave_unfinished(const struct program *program, const struct program_setup *setup,
+                             const struct program_result *result, sp_status status, struct sp_error *err)
 {
     struct sp_error why = {0};
-    if (program_leave_run(program, setup, result, &why) == SP_OK)
-        sp_error_context(err,
-                         "%lld minibatches were done, and are recorded; --resume continues from the last checkpoint",
-                         (long long)result->summary.minibatches);
+    int64_t done = result->summary.minibatches;
+    if (program_leave_run(program, setup, result, &why) != SP_OK)
+        sp_error_context(err, "what was done so far could not be recorded: %s", why.text);
+    else if (status != SP_E_INTERRUPTED) /* else it has been said */
+        sp_error_context(err, "%lld minibatch%s done, and recorded; --resume continues from the newest checkpoint",
+                         (long long)done, done == 1 ? " was" : "es were");
     sp_error_fini(&why);
 }
 
@@ -346,8 +366,8 @@ static sp_status do_train(const struct program *program, struct sp_error *err)
         status = program_checkpoints_init(&checkpoints, program, &setup, err);
     if (status == SP_OK)
         status = program_train(program, &setup, &checkpoints, program->baseline, &result, err);
-    if (status == SP_E_BACKEND && result.trace != NULL)
-        leave_failed_run(program, &setup, &result, err);
+    if (status != SP_OK && result.unfinished)
+        leave_unfinished(program, &setup, &result, status, err);
     if (status == SP_OK && exec_team_rank(program->team) == 0)
         status = leave_results(program, &setup, &result, err);
     program_result_fini(&result);
