@@ -22,7 +22,7 @@ static bool is_free(const struct sp_option *option)
     return option->type == SP_OPTION_OTHER && option->write == NULL;
 }
 
-/* What only says how long to train: a run may be continued for longer than it was begun for. */
+/* What only says how long to train, where no phases do: a run may be continued for longer than it was begun for. */
 static bool is_length(const struct sp_option *option)
 {
     return strcmp(option->path, "train.epochs") == 0 || strcmp(option->path, "train.iterations") == 0;
@@ -44,7 +44,7 @@ static void take_settings(struct program_checkpoints *checkpoints, const struct 
     checkpoints->settings = sp_calloc((size_t)sp_option_count, sizeof *checkpoints->settings);
     checkpoints->config.settings = checkpoints->settings;
     for (int o = 0; o < sp_option_count; o++)
-        if (!is_free(&sp_options[o]))
+        if (!is_free(&sp_options[o]) && !(is_length(&sp_options[o]) && experiment->phase_count > 0))
             checkpoints->settings[checkpoints->config.setting_count++] =
                 (struct exec_setting){.key = sp_options[o].path,
                                       .value = value_of(&sp_options[o], experiment),
