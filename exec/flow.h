@@ -26,6 +26,8 @@
 
 #include "exec/run.h"
 
+#include <time.h>
+
 enum { EXEC_FLOW_WINDOW = 128 }; /* instructions of a device that may be under way */
 
 enum exec_flow_kind {
@@ -116,7 +118,7 @@ struct exec_flow_feed {
 struct exec_flow_break {
     atomic_int device; /* its end here; -1: none has */
     struct sp_error err;
-    double at_s;
+    time_t since;
 };
 
 struct exec_flow {
@@ -128,6 +130,7 @@ struct exec_flow {
     struct exec_flow_feed *feeds; /* [stage] */
     struct exec_flow_break broken;
     pthread_mutex_t abandoning; /* held while links are abandoned */
+    bool over;                  /* all processes have come to the end of the plan */
 };
 
 /* Lanes of the trace for copies, and their names. */

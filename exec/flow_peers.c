@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /* So long a worker has to tell of a broken connection, with what it was doing, until the others are told without. */
-static const double telling_s = 2;
+enum { TELLING_S = 2 };
 
 static bool crosses(const struct exec_run *run, int channel, int *from, int *to)
 {
@@ -154,13 +154,13 @@ bool exec_flow_watch(struct exec_run *run)
     struct exec_flow_break *broken = &run->flow->broken;
     int device;
     if (atomic_load(&broken->device) >= 0) {
-        if (exec_run_now_s(run) - broken->at_s > telling_s)
+        if (time(NULL) - broken->since > TELLING_S)
             exec_team_fail(run->team, broken->err.status, broken->err.text);
         return false;
     }
     if (!find_broken(run, &broken->err, &device))
         return false;
-    broken->at_s = exec_run_now_s(run);
+    broken->since = time(NULL);
     atomic_store(&broken->device, device);
     return true;
 }

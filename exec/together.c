@@ -275,5 +275,7 @@ sp_status exec_together_results(struct exec_run *run, struct sp_error *err)
         SP_TRY(exec_team_pass(run->team, rank, 0, &time_s, sizeof time_s, err));
         run->time_s = time_s > run->time_s ? time_s : run->time_s;
     }
-    return pass_told(run, err);
+    SP_TRY(pass_told(run, err));
+    run->flow->over = true;
+    return SP_OK;
 }

@@ -167,11 +167,22 @@ static void give_host(void *self, void *memory)
     run->backend->async->release_host(run->context, memory);
 }
 
+/* From now on whoever stops the run (stop_all) stops the loader. */
+static void keep_loader(struct exec_run *run, struct exec_loader **at, struct exec_loader *loader)
+{
+    pthread_mutex_lock(&run->gate.mutex);
+    *at = loader;
+    if (atomic_load(&run->failed))
+        exec_loader_cancel(loader);
+    pthread_mutex_unlock(&run->gate.mutex);
+}
+
 /* A minibatch stays in the loader from the first stage's forward to the last one's: as many as may be between, and some
  * ahead. Where only one of the two is here, nobody else takes it. */
 sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
 {
     const struct sp_plan *plan = run->plan;
+    struct exec_loader *loader;
     bool first = exec_run_has_stage(run, 0), last = exec_run_has_stage(run, plan->stage_count - 1);
     if (!first && !last)
         return SP_OK;
@@ -193,7 +204,8 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
         .give = give_host,
         .self = run,
     };
-    SP_TRY(exec_loader_create(&config, &run->train_loader, err));
+    SP_TRY(exec_loader_create(&config, &loader, err));
+    keep_loader(run, &run->train_loader, loader);
     for (int p = 0; p < plan->phase_count; p++) {
         int64_t count = sp_plan_phase_evaluations(plan, p) * plan->phases[p].evaluate_minibatches;
         if (count == 0)
@@ -205,7 +217,8 @@ sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err)
         config.end = count;
         config.shuffle = config.augment = false;
         config.ahead = 2 * plan->stage_count + 2 + held;
-        SP_TRY(exec_loader_create(&config, &run->test_loaders[p], err));
+        SP_TRY(exec_loader_create(&config, &loader, err));
+        keep_loader(run, &run->test_loaders[p], loader);
     }
     return SP_OK;
 }
@@ -288,13 +301,15 @@ static void stop_all(struct exec_run *run)
 {
     atomic_store(&run->failed, true);
     run->transport->cancel(run->channels);
-    exec_flow_abandon(run);
     exec_gate_cancel(run);
+    pthread_mutex_lock(&run->gate.mutex);
     if (run->train_loader != NULL)
         exec_loader_cancel(run->train_loader);
     for (int p = 0; p < run->plan->phase_count; p++)
         if (run->test_loaders[p] != NULL)
             exec_loader_cancel(run->test_loaders[p]);
+    pthread_mutex_unlock(&run->gate.mutex);
+    exec_flow_abandon(run); /* last, for it may wait */
 }
 
 /* Another rank has failed, or is lost. */
@@ -498,10 +513,8 @@ static sp_status run_single(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
-sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
+static sp_status run_plan(struct exec_run *run, struct sp_error *err)
 {
-    struct exec_run *run = &trainer->run;
-    SP_ASSERT(run->train_loader == NULL, "a trainer runs once");
     if (!run->replaying) /* else they begin where the checkpoint ends */
         SP_TRY(exec_run_make_loaders(run, err));
     SP_TRY(exec_together_start(run, err));
@@ -510,9 +523,18 @@ sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
     SP_TRY(exec_flow_start(run, err));
     sp_status status = run->config.workers == EXEC_WORKERS_ONE ? run_single(run, err) : run_threads(run, err);
     run->time_s = exec_run_now_s(run);
-    if (status == SP_OK)
-        status = exec_together_results(run, err);
+    return status == SP_OK ? exec_together_results(run, err) : status;
+}
+
+/* What fails here beside the workers, before or behind them, the others must hear, too: they wait. */
+sp_status exec_trainer_run(struct exec_trainer *trainer, struct sp_error *err)
+{
+    struct exec_run *run = &trainer->run;
+    SP_ASSERT(run->train_loader == NULL, "a trainer runs once");
+    sp_status status = run_plan(run, err);
     status = exec_flow_explain(run, -1, status, err);
+    if (status != SP_OK && run->gate.stopped < 0)
+        exec_team_fail(run->team, status, err->text);
     (void)exec_team_failed(run->team, &status, err); /* that of another rank, or this one's own */
     exec_progress_finish(run);
     return status;

@@ -31,7 +31,7 @@ sp_status exec_cuda_capture_end(void *self, void **out, struct sp_error *err)
     cudaGraph_t captured = NULL;
     cudaGraphExec_t made = NULL;
     *out = NULL;
-    CUDA_TRY(cudaSetDevice(queue->gpu));
+    (void)cudaSetDevice(queue->gpu); /* whatever that says, the capture must end */
     CUDA_TRY(cudaStreamEndCapture(queue->stream, &captured));
     cudaError_t code = cudaGraphInstantiate(&made, captured, 0);
     (void)cudaGraphDestroy(captured);

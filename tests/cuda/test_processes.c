@@ -336,7 +336,7 @@ static void expect_both_end(const char *what, const char *words)
     int other = ranks[0].err.text != NULL && strstr(ranks[0].err.text, " failed: ") != NULL ? 0 : 1;
     assert_true(ranks[0].status != SP_OK && ranks[1].status != SP_OK);
     expect_words(&ranks[other], other == 0 ? "rank 1 on " : "rank 0 on ");
-    expect_words(&ranks[other], " failed: cuda: ");
+    expect_words(&ranks[other], " failed: ");
     expect_words(&ranks[1 - other], words);
     expect_words(&ranks[other], words);
     print_message("%s\n", ranks[other].err.text);
@@ -401,6 +401,19 @@ static void a_device_that_fails_ends_all_processes(void **state)
     devices_set(2);
     cudasim_fail_later("cudnnConvolutionForward", 9, cudaErrorIllegalAddress);
     expect_both_end("cudnnConvolutionForward", "while doing ");
+}
+
+/* Beside the workers: before the devices' clocks are read, or where the loader takes memory. */
+static void a_process_that_fails_before_it_trains_ends_the_others(void **state)
+{
+    (void)state;
+    devices_set(2);
+    cudasim_set_patience(8);
+    cudasim_fail("cudaEventElapsedTime", 1, cudaErrorUnknown);
+    expect_both_end("cudaEventElapsedTime", "cuda: cudaEventElapsedTime: unknown error");
+    cudasim_fail("cudaHostAlloc", 5, cudaErrorMemoryAllocation);
+    expect_both_end("cudaHostAlloc", "no memory to prepare ");
+    cudasim_set_patience(60);
 }
 
 static int64_t sends_before;
@@ -472,6 +485,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(calls_of_nccl_may_fail, nothing_is_left),
         cmocka_unit_test_teardown(a_connection_that_fails_by_itself_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_device_that_fails_ends_all_processes, nothing_is_left),
+        cmocka_unit_test_teardown(a_process_that_fails_before_it_trains_ends_the_others, nothing_is_left),
         cmocka_unit_test_teardown(a_process_that_dies_ends_the_others, nothing_is_left),
         cmocka_unit_test_teardown(processes_must_be_given_the_same, nothing_is_left),
     };
