@@ -372,6 +372,46 @@ static void calls_of_nccl_may_fail(void **state)
     cudasim_on_fault(NULL);
 }
 
+/* Who waits in NCCL for a rank that will not come is told so in the end; anything else is a mistake. */
+static void expect_absence(const char *message)
+{
+    if (strstr(message, " ranks have come within ") != NULL)
+        return;
+    fprintf(stderr, "%s\n", message);
+    abort();
+}
+
+/* The n-th call of anything fails, in whichever process makes it, n in growing steps until there is no n-th. None
+ * hangs, frees what is in use or leaves anything behind; and if it matters, it matters to both. */
+static void any_call_may_fail_in_any_process(void **state)
+{
+    (void)state;
+    int failures = 0;
+    devices_set(2);
+    devices_delay(11, 200);
+    cudasim_set_patience(2);
+    cudasim_on_fault(expect_absence);
+    for (int64_t n = 1;; n += 1 + n / 6) {
+        struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};
+        cudasim_fail("*", n, 1);
+        run_ranks(ranks, 2);
+        bool failed = cudasim_failed() != 0;
+        cudasim_clear_failures();
+        if ((ranks[0].status == SP_OK) != (ranks[1].status == SP_OK) || (!failed && ranks[0].status != SP_OK))
+            fail_msg("call %lld: \"%s\" and \"%s\"", (long long)n, ranks[0].err.text, ranks[1].err.text);
+        failures += ranks[0].status != SP_OK;
+        end_ranks(ranks, 2);
+        assert_int_equal(devices_leaks(), 0);
+        if (!failed)
+            break;
+    }
+    cudasim_on_fault(NULL);
+    cudasim_set_patience(60);
+    devices_delay(0, 0);
+    print_message("%d failures\n", failures);
+    assert_true(failures > 20);
+}
+
 /* The network fails, say: a kernel of NCCL waits for ever, and no call says so. The first messages of a connection are
  * awaited when it is opened, later ones while training, by the device whose instruction is told. */
 static void a_connection_that_fails_by_itself_ends_all_processes(void **state)
@@ -483,6 +523,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(processes_train_the_weights_of_one, nothing_is_left),
         cmocka_unit_test_setup_teardown(a_run_of_processes_is_resumed_by_any_number, make_folder, remove_folder),
         cmocka_unit_test_teardown(calls_of_nccl_may_fail, nothing_is_left),
+        cmocka_unit_test_teardown(any_call_may_fail_in_any_process, nothing_is_left),
         cmocka_unit_test_teardown(a_connection_that_fails_by_itself_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_device_that_fails_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_process_that_fails_before_it_trains_ends_the_others, nothing_is_left),
