@@ -26,8 +26,6 @@
 
 #include "exec/run.h"
 
-#include <time.h>
-
 enum { EXEC_FLOW_WINDOW = 128 }; /* instructions of a device that may be under way */
 
 enum exec_flow_kind {
@@ -118,7 +116,7 @@ struct exec_flow_feed {
 struct exec_flow_break {
     atomic_int device; /* its end here; -1: none has */
     struct sp_error err;
-    time_t since;
+    double since_s; /* by the machine's clock; 0: not yet */
 };
 
 struct exec_flow {
@@ -193,8 +191,8 @@ void exec_flow_links_destroy(struct exec_run *run);
  * more, from any thread; `finish`: all that was sent has arrived.
  *
  * A connection may fail by itself while devices wait for it. `watch`, from the team's thread now and then, finds that;
- * true: it has, just now, and the run is to be stopped. Abandoned links end what waits, with whatever has come; so
- * after a wait `sound` says whether to believe it, and the device's worker tells of the failure (device -1: of any).
+ * true: it has, as is sure now, and the run is to be stopped. Abandoned links end what waits, with whatever has come;
+ * so after a wait `sound` says whether to believe it, and the device's worker tells of the failure (device -1: of any).
  * `explain` does so at the end of a worker that was stopped by it.
  */
 sp_status exec_flow_peers_open(struct exec_run *run, struct sp_error *err);

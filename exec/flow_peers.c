@@ -6,9 +6,18 @@
 #include "exec/flow.h"
 
 #include <stdlib.h>
+#include <time.h>
 
-/* So long a worker has to tell of a broken connection, with what it was doing, until the others are told without. */
-enum { TELLING_S = 2 };
+/* A connection also breaks when the other process has died: the news of that say more, and get so long to come. Then
+ * the worker has so long to tell, with what it was doing, until the others are told without. */
+static const double news_s = 0.5, telling_s = 2;
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 
 static bool crosses(const struct exec_run *run, int channel, int *from, int *to)
 {
@@ -153,14 +162,19 @@ bool exec_flow_watch(struct exec_run *run)
 {
     struct exec_flow_break *broken = &run->flow->broken;
     int device;
+    double at_s = now_s();
     if (atomic_load(&broken->device) >= 0) {
-        if (time(NULL) - broken->since > TELLING_S)
+        if (at_s - broken->since_s > news_s + telling_s)
             exec_team_fail(run->team, broken->err.status, broken->err.text);
         return false;
     }
+    sp_error_clear(&broken->err);
     if (!find_broken(run, &broken->err, &device))
         return false;
-    broken->since = time(NULL);
+    if (broken->since_s <= 0)
+        broken->since_s = at_s;
+    if (at_s - broken->since_s < news_s)
+        return false;
     atomic_store(&broken->device, device);
     return true;
 }

@@ -497,6 +497,37 @@ static void a_process_that_dies_ends_the_others(void **state)
     end_ranks(ranks, 3);
 }
 
+/* A process dies, and what is noticed first is that a connection to it does not work. */
+static void *die_with_a_connection(void *argument)
+{
+    struct rank *self = argument;
+    while (cudasim_failed() == 0)
+        usleep(1000);
+    usleep(100000);
+    exec_team_cut(self->team);
+    return NULL;
+}
+
+static void start_dying_with_a_connection(struct rank *self)
+{
+    assert_int_equal(pthread_create(&killer, NULL, die_with_a_connection, self), 0);
+}
+
+static void a_death_says_more_than_a_broken_connection(void **state)
+{
+    (void)state;
+    struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};
+    devices_set(2);
+    ranks[1].before = start_dying_with_a_connection;
+    cudasim_fail_connection("ncclRecv", 20, ncclRemoteError);
+    run_ranks(ranks, 2);
+    pthread_join(killer, NULL);
+    cudasim_clear_failures();
+    assert_int_equal(ranks[0].status, SP_E_IO);
+    expect_words(&ranks[0], " was lost: its connection has ended");
+    end_ranks(ranks, 2);
+}
+
 static void processes_must_be_given_the_same(void **state)
 {
     (void)state;
@@ -528,6 +559,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_device_that_fails_ends_all_processes, nothing_is_left),
         cmocka_unit_test_teardown(a_process_that_fails_before_it_trains_ends_the_others, nothing_is_left),
         cmocka_unit_test_teardown(a_process_that_dies_ends_the_others, nothing_is_left),
+        cmocka_unit_test_teardown(a_death_says_more_than_a_broken_connection, nothing_is_left),
         cmocka_unit_test_teardown(processes_must_be_given_the_same, nothing_is_left),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
