@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,9 +290,12 @@ static void each_process_owns_devices(void **state)
 }
 
 /* Its listener never returns, as a library may not that ends what a device waits for. */
+static atomic_bool hangs;
+
 static void hang(void *self)
 {
     (void)self;
+    atomic_store(&hangs, true);
     for (;;)
         (void)pause();
 }
@@ -330,7 +334,8 @@ static void hang_with_the_other(int port)
     if (pthread_create(&thread, NULL, be_one_that_dies, &second) != 0 || exec_team_join(&first, &team, &err) != SP_OK)
         _exit(5);
     exec_team_listen(team, &(struct exec_team_listener){.failed = hang});
-    (void)exec_team_pass(team, 1, 0, &(char){0}, 1, &err);
+    while (!atomic_load(&hangs)) /* else it may leave before its listener is called */
+        usleep(1000);
     exec_team_leave(&team, &err);
     _exit(6);
 }
