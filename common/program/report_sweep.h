@@ -61,4 +61,19 @@ sp_status sweep_write_figures(struct report *report, const struct sweep *sweep, 
  * of rows written. */
 int sweep_write_published(const struct sweep *sweep, FILE *out);
 
+/* "1.46 (1.40 to 1.52)"; the caller frees. */
+char *sweep_with_interval(const struct sweep_estimate *e, double scale, const char *unit);
+
+/* The name that experiment.yaml gives, else the folder's; the caller frees. */
+char *sweep_name(const char *folder);
+
+/* The headings of one sweep's page, and of a part of a page. */
+struct sweep_level {
+    const char *title, *part;
+};
+
+/* All that a page has of a sweep but its title. */
+sp_status sweep_write(struct report *report, const struct sweep *sweep, const struct sweep_level *level,
+                      struct sp_error *err);
+
 #endif

@@ -1,25 +1,18 @@
 /*
- * The page of a sweep, and of several.
+ * The page of a sweep.
  */
 #include "common/alloc.h"
-#include "common/file.h"
 #include "common/program/program.h"
 #include "common/program/report_sweep.h"
 
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
 
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MOST_ROWS = 200 };
-
-/* The headings of one sweep's page, and of a part of a page. */
-struct level {
-    const char *title, *part;
-};
 
 static const struct sweep_point *best(const struct sweep *sweep, enum sweep_engine engine, enum sp_metric metric,
                                       int sign)
@@ -33,8 +26,7 @@ static const struct sweep_point *best(const struct sweep *sweep, enum sweep_engi
     return found;
 }
 
-/* "1.46 (1.40 to 1.52)"; the caller frees. */
-static char *with_interval(const struct sweep_estimate *e, double scale, const char *unit)
+char *sweep_with_interval(const struct sweep_estimate *e, double scale, const char *unit)
 {
     char mean[32], low[32], high[32];
     double first = scale > 0 ? e->low : e->high, last = scale > 0 ? e->high : e->low;
@@ -54,7 +46,7 @@ static void write_fastest(struct report *report, const struct sweep *sweep, enum
     const struct sweep_point *fastest = best(sweep, engine, metric, 1);
     const struct sweep_point *predicted = best(sweep, SWEEP_SIM, metric, 1);
     const char *what = metric == SP_METRIC_SPEEDUP ? "times as fast as one device" : "samples a second";
-    char *value = with_interval(&fastest->of[engine][metric], 1, ""), *also = sp_strdup("");
+    char *value = sweep_with_interval(&fastest->of[engine][metric], 1, ""), *also = sp_strdup("");
     if (engine == SWEEP_REAL && predicted != NULL) {
         free(also);
         also = predicted == fastest ? sp_strdup("; the simulation names the same one")
@@ -128,7 +120,7 @@ static void write_price(struct report *report, const struct sweep *sweep)
     const struct sweep_point *least = best(sweep, engine, SP_METRIC_PEAK_BYTES, -1);
     const struct sweep_point *most = best(sweep, engine, SP_METRIC_PEAK_BYTES, 1);
     if (worst != NULL) {
-        char *drop = with_interval(&worst->change[SWEEP_REAL][SP_METRIC_ACCURACY], -100, "");
+        char *drop = sweep_with_interval(&worst->change[SWEEP_REAL][SP_METRIC_ACCURACY], -100, "");
         sp_page_say(&report->page, "p",
                     "Accuracy falls most at %s, where %.3g %% of the weights are stale: by %s percentage points of the "
                     "reference's.",
@@ -234,9 +226,9 @@ static void add_values(struct cells *cells, const struct sweep *sweep, const str
     bool predicted = sweep_has(sweep, SWEEP_SIM, metric), measured = sweep_has(sweep, SWEEP_REAL, metric);
     char error[32];
     if (predicted)
-        add(cells, with_interval(&point->of[SWEEP_SIM][metric], scale, ""));
+        add(cells, sweep_with_interval(&point->of[SWEEP_SIM][metric], scale, ""));
     if (measured)
-        add(cells, with_interval(&point->of[SWEEP_REAL][metric], scale, ""));
+        add(cells, sweep_with_interval(&point->of[SWEEP_REAL][metric], scale, ""));
     if (predicted && measured)
         add(cells,
             sp_strdup(report_error(point->of[SWEEP_SIM][metric].mean, point->of[SWEEP_REAL][metric].mean, 0.1, error)));
@@ -300,16 +292,16 @@ static void write_costs(struct report *report, const struct sweep *sweep)
         add(&cells, sp_strdup(program_bytes(point->of[engine][SP_METRIC_PEAK_BYTES].mean, all)));
         add(&cells, sp_strdup(program_bytes(sweep_number(sweep, point, "peak_device_bytes"), fullest)));
         if (accuracy)
-            add(&cells, with_interval(&point->of[SWEEP_REAL][SP_METRIC_ACCURACY], 100, ""));
+            add(&cells, sweep_with_interval(&point->of[SWEEP_REAL][SP_METRIC_ACCURACY], 100, ""));
         if (change)
-            add(&cells, with_interval(&point->change[SWEEP_REAL][SP_METRIC_ACCURACY], 100, ""));
+            add(&cells, sweep_with_interval(&point->change[SWEEP_REAL][SP_METRIC_ACCURACY], 100, ""));
         end_row(report, "td", &cells);
     }
     sp_page_table_end(&report->page);
     write_left_out(report, sweep);
 }
 
-static void write_failures(struct report *report, const struct sweep *sweep, const struct level *level)
+static void write_failures(struct report *report, const struct sweep *sweep, const struct sweep_level *level)
 {
     static const char *const columns[] = {"label", "engine", "repeat", "reason"};
     const struct sp_table *results = &sweep->results;
@@ -347,7 +339,7 @@ static bool read_timeline(const struct sweep *sweep, int row, const char *label,
     return found;
 }
 
-static void write_timeline(struct report *report, const struct sweep *sweep, const struct level *level)
+static void write_timeline(struct report *report, const struct sweep *sweep, const struct sweep_level *level)
 {
     enum sweep_engine engine;
     enum sp_metric metric;
@@ -407,7 +399,7 @@ static void write_environment(struct report *report, const struct sweep *sweep)
     free(path);
 }
 
-static void write_reproduce(struct report *report, const struct sweep *sweep, const struct level *level)
+static void write_reproduce(struct report *report, const struct sweep *sweep, const struct sweep_level *level)
 {
     bool sim = sweep_has(sweep, SWEEP_SIM, SP_METRIC_TIME), real = sweep_has(sweep, SWEEP_REAL, SP_METRIC_TIME);
     sp_page_say(&report->page, level->part, "To reproduce it");
@@ -418,10 +410,9 @@ static void write_reproduce(struct report *report, const struct sweep *sweep, co
     write_environment(report, sweep);
 }
 
-/* --- the pages ------------------------------------------------------------------------------------------------- */
+/* --- the page -------------------------------------------------------------------------------------------------- */
 
-/* The name that experiment.yaml gives, else the folder's; the caller frees. */
-static char *name_of(const char *folder)
+char *sweep_name(const char *folder)
 {
     char *path = report_path(folder, "experiment.yaml");
     struct sp_experiment *experiment = NULL;
@@ -436,8 +427,8 @@ static char *name_of(const char *folder)
     return name;
 }
 
-static sp_status write_sweep(struct report *report, const struct sweep *sweep, const struct level *level,
-                             struct sp_error *err)
+sp_status sweep_write(struct report *report, const struct sweep *sweep, const struct sweep_level *level,
+                      struct sp_error *err)
 {
     write_question(report, sweep);
     write_answer(report, sweep);
@@ -458,180 +449,14 @@ static sp_status write_sweep(struct report *report, const struct sweep *sweep, c
 
 sp_status report_sweep(struct report *report, char **title, struct sp_error *err)
 {
-    static const struct level level = {"h1", "h2"};
+    static const struct sweep_level level = {"h1", "h2"};
     struct sweep sweep;
     sp_status status = sweep_read(&sweep, report->folder, err);
     if (status == SP_OK) {
-        *title = name_of(report->folder);
+        *title = sweep_name(report->folder);
         sp_page_say(&report->page, level.title, "%s", *title);
-        status = write_sweep(report, &sweep, &level, err);
+        status = sweep_write(report, &sweep, &level, err);
     }
     sweep_fini(&sweep);
-    return status;
-}
-
-/* published.csv as a table, a quantity after the other. */
-static void write_published_rows(struct report *report, const char *path)
-{
-    static const char *const head[] = {"", "published", "predicted", "measured", "measured less published"};
-    struct sp_table table;
-    struct sp_error err = {0};
-    if (sp_table_read(path, &table, &err) == SP_OK) {
-        sp_page_table_begin(&report->page);
-        for (int r = 0; r < table.rows; r++) {
-            char *measured, difference[32], published[32], predicted[32];
-            struct sweep_estimate real = {.mean = sp_table_number(&table, r, 4),
-                                          .low = sp_table_number(&table, r, 5),
-                                          .high = sp_table_number(&table, r, 6)};
-            if (r == 0 || strcmp(sp_table_text(&table, r, 0), sp_table_text(&table, r - 1, 0)) != 0) {
-                const char *cells[5];
-                memcpy(cells, head, sizeof cells);
-                cells[0] = sp_table_text(&table, r, 0);
-                sp_page_row(&report->page, "th", cells, 5);
-            }
-            measured = with_interval(&real, 1, "");
-            const char *cells[] = {sp_table_text(&table, r, 1), report_real(sp_table_number(&table, r, 2), published),
-                                   report_real(sp_table_number(&table, r, 3), predicted), measured,
-                                   report_real(real.mean - sp_table_number(&table, r, 2), difference)};
-            sp_page_row(&report->page, "td", cells, 5);
-            free(measured);
-        }
-        sp_page_table_end(&report->page);
-    }
-    sp_table_fini(&table);
-    sp_error_fini(&err);
-}
-
-/* The published figures of all sweeps, with what was predicted and measured of each. */
-static sp_status write_published(struct report *report, const struct sweep *sweeps, int count, struct sp_error *err)
-{
-    struct sp_file file;
-    char *path = report_path(report->figures, "published.csv");
-    int rows = 0;
-    sp_status status = sp_file_begin(&file, path, err);
-    if (status == SP_OK) {
-        fputs("quantity,label,published,predicted,measured,measured_low,measured_high\n", file.stream);
-        for (int s = 0; s < count; s++)
-            rows += sweep_write_published(&sweeps[s], file.stream);
-        status = sp_file_commit(&file, err);
-    }
-    if (status == SP_OK && rows > 0) {
-        sp_page_say(&report->page, "h2", "Published, predicted and measured");
-        write_published_rows(report, path);
-        fputs("<div class=\"figures\">\n", report->page.out);
-        report_draw_or_tell(report,
-                            &(struct report_figure){"published", "published", "csv", path, NULL,
-                                                    "What was published, predicted and measured."},
-                            &status, err);
-        fputs("</div>\n", report->page.out);
-    }
-    free(path);
-    return status;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-int report_sweeps_below(const char *folder, char ***out)
-{
-    int count = 0;
-    DIR *directory = opendir(folder);
-    *out = NULL;
-    for (struct dirent *entry = directory != NULL ? readdir(directory) : NULL; entry != NULL;
-         entry = readdir(directory)) {
-        char *path = report_path(folder, entry->d_name);
-        if (entry->d_name[0] != '.' && report_has(path, "results.csv"))
-            *(char **)sp_grow((void **)out, count++, sizeof path) = path;
-        else
-            free(path);
-    }
-    if (directory != NULL)
-        closedir(directory);
-    if (count > 0)
-        qsort(*out, (size_t)count, sizeof **out, by_text);
-    return count;
-}
-
-/* One sweep's part of a page of several, with figures in a folder of its own. */
-static sp_status write_part(struct report *report, const struct sweep *sweep, struct sp_error *err)
-{
-    static const struct level level = {"h2", "h3"};
-    char *name = name_of(sweep->folder), *whole = report->figures, *about = report_path(sweep->folder, "about.txt");
-    char *text;
-    size_t size;
-    struct sp_error unread = {0};
-    sp_page_say(&report->page, level.title, "%s", name);
-    if (sp_file_read(about, 1 << 16, NULL, &text, &size, &unread) == SP_OK) {
-        sp_page_say(&report->page, "p", "%s", text);
-        free(text);
-    }
-    sp_error_fini(&unread);
-    report->figures = report_path(sweep->folder, "figures");
-    sp_status status = sp_folder_make(report->figures, err);
-    if (status == SP_OK)
-        status = write_sweep(report, sweep, &level, err);
-    free(report->figures);
-    report->figures = whole;
-    free(name);
-    free(about);
-    return status;
-}
-
-/* Takes out the sweeps that have not been finished; gives their names, to be freed, NULL when there are none. */
-static char *leave_out_unfinished(char **folders, int *count)
-{
-    char *names = NULL;
-    int kept = 0;
-    for (int s = 0; s < *count; s++) {
-        if (sweep_is_finished(folders[s])) {
-            folders[kept++] = folders[s];
-            continue;
-        }
-        char *before = names, *name = name_of(folders[s]);
-        names = before == NULL ? sp_strdup(name) : sp_format("%s, %s", before, name);
-        free(before);
-        free(name);
-        free(folders[s]);
-    }
-    *count = kept;
-    return names;
-}
-
-sp_status report_collection(struct report *report, char **title, struct sp_error *err)
-{
-    char **folders;
-    int count = report_sweeps_below(report->folder, &folders);
-    char *unfinished = leave_out_unfinished(folders, &count);
-    struct sweep *sweeps = sp_calloc((size_t)count + 1, sizeof *sweeps);
-    sp_status status = SP_OK;
-    if (count == 0)
-        status = sp_reject(err, (struct sp_mark){.file = report->folder},
-                           "none of its sweeps has been finished; their commands go on with them");
-    for (int s = 0; s < count; s++)
-        if (sweep_read(&sweeps[s], folders[s], err) != SP_OK)
-            status = SP_E_INPUT;
-    if (status == SP_OK) {
-        *title = name_of(report->folder);
-        sp_page_say(&report->page, "h1", "%s", *title);
-        sp_page_say(&report->page, "p class=\"asked\"", "%d sweep%s with what %s asked and answered.", count,
-                    count == 1 ? "" : "s", count == 1 ? "it" : "each");
-        if (unfinished != NULL)
-            sp_page_say(&report->page, "p", "Left out, because not finished: %s.", unfinished);
-        status = write_published(report, sweeps, count, err);
-        for (int s = 0; s < count; s++) {
-            sp_status one = write_part(report, &sweeps[s], err);
-            if (one != SP_OK)
-                status = one;
-        }
-    }
-    for (int s = 0; s < count; s++) {
-        sweep_fini(&sweeps[s]);
-        free(folders[s]);
-    }
-    free(sweeps);
-    free(folders);
-    free(unfinished);
     return status;
 }
