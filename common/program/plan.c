@@ -227,9 +227,7 @@ static void print_search(const struct program_setup *setup, const struct sim_sea
     printf("  bottleneck %.6f ms a minibatch, %.6f ms simulated in the steady state\n", 1e3 * best->bottleneck_s,
            1e3 * best->minibatch_s);
     if (whole)
-        printf(
-            "  %.6f s for the whole training, which is filled and drained once or, with a flush, in every minibatch\n",
-            best->time_s);
+        printf("  %.6f s for the whole training, filling and draining included\n", best->time_s);
     printf("%-28s %-10s %2s %-9s %3s %12s ", "cuts", "schedule", "M", "placement", "dev", "a minibatch");
     if (whole)
         printf("%12s ", "training");
