@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -70,11 +71,42 @@ static void seed_and_position_decide(void **state)
     assert_true(other_seed > 90 && other_position > 90);
 }
 
+/* Of any width: pixel x of an image of one line comes from x + right, 0 beyond the ends; or mirrored. */
+static void a_wide_image_is_shifted_and_mirrored(void **state)
+{
+    (void)state;
+    enum { WIDE = 5000, POSITIONS = 60 };
+    static float line[WIDE], out[WIDE];
+    int mirrored = 0, blank = 0, straight = 0;
+    for (int x = 0; x < WIDE; x++)
+        line[x] = (float)(1 + x);
+    for (uint64_t p = 0; p < POSITIONS; p++) {
+        exec_crop_flip((struct sp_shape){1, 1, WIDE}, 3, p, line, out);
+        if (out[WIDE / 2] == 0) { /* shifted down or up, out of the picture */
+            for (int x = 0; x < WIDE; x++)
+                assert_true(out[x] == 0);
+            blank++;
+            continue;
+        }
+        bool flip = out[WIDE / 2] > out[WIDE / 2 + 1];
+        int right = flip ? (int)out[WIDE / 2] - (WIDE - WIDE / 2) : (int)out[WIDE / 2] - 1 - WIDE / 2;
+        assert_true(right >= -PAD && right <= PAD);
+        for (int x = 0; x < WIDE; x++) {
+            int source = (flip ? WIDE - 1 - x : x) + right;
+            assert_true(out[x] == (source >= 0 && source < WIDE ? line[source] : 0));
+        }
+        mirrored += flip;
+        straight += !flip;
+    }
+    assert_true(blank > 30 && mirrored > 0 && straight > 0); /* 8 of 9 shifts leave one line */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_crop_is_drawn_about_equally_often),
         cmocka_unit_test(seed_and_position_decide),
+        cmocka_unit_test(a_wide_image_is_shifted_and_mirrored),
     };
     return cmocka_run_group_tests_name("augment", tests, make_crops, NULL);
 }
