@@ -2,6 +2,7 @@
  * Fetching data sets, from folders that stand for the network: good, wrong, interrupted, absent.
  */
 #include "common/alloc.h"
+#include "common/file.h"
 #include "exec/data/fetch.h"
 #include "tests/folder.h"
 
@@ -41,6 +42,50 @@ static void whole_files_arrive_and_are_kept(void **state)
     test_shell("cmp from/a deep/er/to/a && cmp from/b deep/er/to/b && test $(ls deep/er/to | wc -l) = 2");
     test_shell("rm -r from"); /* nothing is asked for again */
     assert_int_equal(fetch(&two, "deep/er/to", &err), SP_OK);
+}
+
+/* Folders are named as people name them, not as addresses. */
+static void any_folder_s_name_will_do(void **state)
+{
+    static const char *const names[] = {"fr m", "50%20", "a#b?c", "pl+us&", "f\xc3\xbcr", "quo'te\"s"};
+    (void)state;
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        struct sp_error err = {0};
+        char *from = sp_format("%s/%s", test_folder, names[n]), *to = sp_format("%s/to %s", test_folder, names[n]);
+        char *a = sp_format("%s/a", from), *b = sp_format("%s/b", from), *got = sp_format("%s/b", to);
+        assert_int_equal(sp_folder_make(from, &err), SP_OK);
+        assert_int_equal(sp_file_write(a, "abc", &err), SP_OK);
+        assert_int_equal(sp_file_write(b, "defg", &err), SP_OK);
+        if (exec_fetch(&two, from, to, true, &err) != SP_OK)
+            fail_msg("%s", err.text);
+        assert_int_equal(access(got, F_OK), 0);
+        free(from);
+        free(to);
+        free(a);
+        free(b);
+        free(got);
+    }
+}
+
+/* Below the folder that the program was started in. */
+static void a_folder_may_be_named_from_here(void **state)
+{
+    (void)state;
+    struct sp_error err = {0};
+    char here[4096];
+    assert_non_null(getcwd(here, sizeof here));
+    test_shell("mkdir -p near && printf abc > near/a && printf defg > near/b");
+    char *to = sp_format("%s/from near", test_folder);
+    assert_int_equal(chdir(test_folder), 0);
+    sp_status status = exec_fetch(&two, "near", to, true, &err);
+    assert_int_equal(chdir(here), 0);
+    assert_int_equal(status, SP_OK);
+    assert_int_equal(exec_fetch(&two, "nowhere at all", to, true, &err), SP_OK); /* all is there */
+    test_shell("rm 'from near/a'");
+    assert_int_equal(exec_fetch(&two, "nowhere at all", to, true, &err), SP_E_IO);
+    assert_non_null(strstr(err.text, "/nowhere%20at%20all/a: there is no such file"));
+    sp_error_fini(&err);
+    free(to);
 }
 
 static void a_wrong_file_is_not_kept(void **state)
@@ -105,7 +150,8 @@ static void an_archive_is_unpacked_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_files_arrive_and_are_kept), cmocka_unit_test(a_wrong_file_is_not_kept),
+        cmocka_unit_test(whole_files_arrive_and_are_kept), cmocka_unit_test(any_folder_s_name_will_do),
+        cmocka_unit_test(a_folder_may_be_named_from_here), cmocka_unit_test(a_wrong_file_is_not_kept),
         cmocka_unit_test(an_interrupted_download_goes_on), cmocka_unit_test(what_cannot_be_had_is_said_with_what_to_do),
         cmocka_unit_test(an_archive_is_unpacked_whole),
     };

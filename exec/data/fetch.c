@@ -199,15 +199,31 @@ static sp_status fetch_files(const struct exec_source *source, const char *from,
     return status;
 }
 
+/* A path as an address has it: what is neither a letter, a digit nor one of "-._~/" is %XX (RFC 3986, 2.3). */
+static char *in_address(const char *path)
+{
+    char *text = sp_alloc(3 * strlen(path) + 1), *to = text;
+    for (const unsigned char *at = (const unsigned char *)path; *at != '\0'; at++) {
+        bool plain = (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') ||
+                     strchr("-._~/", *at) != NULL;
+        to += sprintf(to, plain ? "%c" : "%%%02X", *at);
+    }
+    *to = '\0';
+    return text;
+}
+
 /* "DIR" and "http://host/dir" become what a file's name can follow. */
 static char *prefix_of(const char *from)
 {
     const char *slash = from[0] != '\0' && from[strlen(from) - 1] == '/' ? "" : "/";
     if (strstr(from, "://") != NULL)
         return sp_format("%s%s", from, slash);
-    char *whole = realpath(from, NULL);
-    char *prefix = sp_format("file://%s/", whole != NULL ? whole : from);
+    char *here = from[0] == '/' ? NULL : getcwd(NULL, 0);
+    char *whole = sp_format("%s%s%s%s", here != NULL ? here : "", here != NULL ? "/" : "", from, slash);
+    char *path = in_address(whole), *prefix = sp_format("file://%s", path);
+    free(path);
     free(whole);
+    free(here);
     return prefix;
 }
 
