@@ -121,10 +121,17 @@ static void a_missing_folder_is_refused(void **state)
     (void)state;
     struct sp_error err = {0};
     struct exec_dataset *set = NULL;
-    struct exec_dataset_config config = {.set = "mnist", .dir = "/nowhere/at/all", .mark = {"exp.yaml", 3, 7}};
-    assert_int_equal(exec_dataset_open(&config, &set, &err), SP_E_INPUT);
-    assert_non_null(strstr(err.text, "/nowhere/at/all"));
-    sp_error_fini(&err);
+    static const char *const sets[] = {"mnist", "fashion-mnist"};
+    for (int s = 0; s < 2; s++) {
+        struct exec_dataset_config config = {.set = sets[s], .dir = "/nowhere/at/all", .mark = {"exp.yaml", 3, 7}};
+        char *advice = sp_format("`stalepipe data %s` fetches it", sets[s]);
+        assert_int_equal(exec_dataset_open(&config, &set, &err), SP_E_INPUT);
+        assert_non_null(strstr(err.text, "/nowhere/at/all"));
+        assert_non_null(strstr(err.text, advice));
+        assert_int_equal(strstr(err.text, "Debian has it in dataset-fashion-mnist") != NULL, s == 1);
+        sp_error_fini(&err);
+        free(advice);
+    }
 }
 
 static struct exec_dataset *synthetic(void)

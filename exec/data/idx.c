@@ -23,9 +23,9 @@ static uint32_t big_endian(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Reads a whole file: `each` bytes an item after the header. The caller frees *out. */
-static sp_status read_file(const char *path, struct sp_mark mark, uint32_t magic, int64_t each, int64_t *items,
-                           unsigned char **out, struct sp_error *err)
+/* Reads a whole file of that set: `each` bytes an item after the header. The caller frees *out. */
+static sp_status read_file(const char *set, const char *path, struct sp_mark mark, uint32_t magic, int64_t each,
+                           int64_t *items, unsigned char **out, struct sp_error *err)
 {
     unsigned char header[16] = {0};
     unsigned size = magic == IMAGES_MAGIC ? 16 : 8;
@@ -33,10 +33,11 @@ static sp_status read_file(const char *path, struct sp_mark mark, uint32_t magic
     errno = 0;
     gzFile file = gzopen(path, "rb");
     if (!file)
-        return sp_reject(err, mark,
-                         "cannot open \"%s\": %s; expected an IDX file, gzipped or plain; Debian has fashion-mnist in "
-                         "dataset-fashion-mnist",
-                         path, errno ? strerror(errno) : "out of memory");
+        return sp_reject(
+            err, mark,
+            "cannot open \"%s\": %s; expected an IDX file, gzipped or plain; `stalepipe data %s` fetches it%s", path,
+            errno ? strerror(errno) : "out of memory", set,
+            strcmp(set, "fashion-mnist") == 0 ? "; Debian has it in dataset-fashion-mnist" : "");
     sp_status status = SP_OK;
     if (gzread(file, header, size) != (int)size)
         status = sp_reject(err, mark, "\"%s\" is truncated or corrupt: no IDX header of %u bytes", path, size);
@@ -113,12 +114,13 @@ static sp_status read_split(const char *dir, struct sp_mark mark, int split, str
     struct idx *self = out->self;
     int64_t labels = 0;
     char *path = find_file(dir, split, "images-idx3-ubyte");
-    sp_status status = read_file(path, mark, IMAGES_MAGIC, PIXELS, &out->samples[split], &self->images[split], err);
+    sp_status status =
+        read_file(out->name, path, mark, IMAGES_MAGIC, PIXELS, &out->samples[split], &self->images[split], err);
     free(path);
     if (status != SP_OK)
         return status;
     path = find_file(dir, split, "labels-idx1-ubyte");
-    status = read_file(path, mark, LABELS_MAGIC, 1, &labels, &self->labels[split], err);
+    status = read_file(out->name, path, mark, LABELS_MAGIC, 1, &labels, &self->labels[split], err);
     if (status == SP_OK && labels != out->samples[split])
         status = sp_reject(err, mark, "\"%s\" has %lld labels, expected %lld as there are images", path,
                            (long long)labels, (long long)out->samples[split]);
