@@ -1,6 +1,7 @@
 #include "common/csv.h"
 #include "common/alloc.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,14 @@ void sp_csv_write(const char *field, FILE *out)
         fputc(*field, out);
     }
     fputc('"', out);
+}
+
+void sp_csv_real(double x, int decimals, FILE *out)
+{
+    if (isnan(x)) /* printf has "-nan" too, which is what 0 / 0 is on x86 */
+        fputs("nan", out);
+    else
+        fprintf(out, "%.*f", decimals, x);
 }
 
 /* The record's line end; NULL: it has none. */

@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "common/pool.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -226,6 +227,22 @@ static void quotes_and_empty_fields_split_right(void **state)
     sp_csv_fini(&record);
 }
 
+static void what_is_no_number_is_nan_whatever_its_sign(void **state)
+{
+    (void)state;
+    static const double values[] = {NAN, -NAN, INFINITY, -INFINITY, -0.25, 1e9};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    for (int v = 0; v < 6; v++) {
+        sp_csv_real(values[v], 2, out);
+        fputc(' ', out);
+    }
+    fclose(out);
+    assert_string_equal(text, "nan nan inf -inf -0.25 1000000000.00 ");
+    free(text);
+}
+
 /* Tasks 0 .. 19 answer their number; 7 crashes, 13 ends itself. */
 struct tasks {
     int next, answered[20], died[20], pauses;
@@ -331,6 +348,7 @@ int main(void)
         cmocka_unit_test(rows_of_other_runs_and_second_ones_go_aside),
         cmocka_unit_test(a_file_of_other_columns_is_left_alone),
         cmocka_unit_test(quotes_and_empty_fields_split_right),
+        cmocka_unit_test(what_is_no_number_is_nan_whatever_its_sign),
         cmocka_unit_test(a_task_that_crashes_takes_no_other_with_it),
         cmocka_unit_test(a_stopped_pool_leaves_no_child),
     };

@@ -239,6 +239,19 @@ static void a_training_run_holds_its_folder(void **state)
     EXPECT(0, "", "sim", "held", "-q");
 }
 
+/* Its losses are written as gnuplot and pandas read them, by our own plots too. */
+static void a_run_that_diverges_leaves_nan(void **state)
+{
+    (void)state;
+    EXPECT(0, "the training loss is not finite", "train", "diverged", "--set", "train.lr=1e9");
+    test_shell("cd diverged && grep -q ',nan$' losses.csv && grep -q ',nan,' metrics.csv && ! grep -- -nan *.csv");
+    char *here = getcwd(NULL, 0);
+    test_shell("gnuplot -e \"plots='%s/plots'; csv='diverged/losses.csv'; out='loss.svg'\" '%s/plots/loss.gp' && "
+               "test -s loss.svg",
+               here, here);
+    free(here);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_run_begun_anew_loses_nothing),
         cmocka_unit_test(a_label_and_published_figures_do_not_hinder_resuming),
         cmocka_unit_test(a_training_run_holds_its_folder),
+        cmocka_unit_test(a_run_that_diverges_leaves_nan),
     };
     return cmocka_run_group_tests_name("train_program", tests, make, clean);
 }

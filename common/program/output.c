@@ -2,6 +2,7 @@
  * What a run leaves: its folder, and numbers for people.
  */
 #include "common/alloc.h"
+#include "common/csv.h"
 #include "common/file.h"
 #include "common/program/program.h"
 
@@ -102,6 +103,12 @@ static sp_status write_devices(const char *path, const struct sp_summary *summar
     return sp_file_commit(&file, err);
 }
 
+static void put_real(double x, int decimals, FILE *out)
+{
+    fputc(',', out);
+    sp_csv_real(x, decimals, out);
+}
+
 static sp_status write_metrics(const char *path, const struct sp_summary *summary, struct sp_error *err)
 {
     struct sp_file file;
@@ -109,9 +116,12 @@ static sp_status write_metrics(const char *path, const struct sp_summary *summar
     fputs("epoch,minibatch,time_s,loss,test_loss,accuracy,train_accuracy,samples_per_s,staleness\n", file.stream);
     for (int e = 0; e < summary->epoch_count; e++) {
         const struct sp_epoch_summary *epoch = &summary->epochs[e];
-        fprintf(file.stream, "%d,%" PRId64 ",%.6f,%.6f,%.6f,%.6f,%.6f,%.3f,%" PRId64 "\n", epoch->epoch,
-                epoch->minibatch, epoch->time_s, epoch->loss, epoch->test_loss, epoch->accuracy, epoch->train_accuracy,
-                epoch->samples_per_s, epoch->staleness);
+        const double reals[] = {epoch->time_s, epoch->loss, epoch->test_loss, epoch->accuracy, epoch->train_accuracy};
+        fprintf(file.stream, "%d,%" PRId64, epoch->epoch, epoch->minibatch);
+        for (size_t r = 0; r < sizeof reals / sizeof *reals; r++)
+            put_real(reals[r], 6, file.stream);
+        put_real(epoch->samples_per_s, 3, file.stream);
+        fprintf(file.stream, ",%" PRId64 "\n", epoch->staleness);
     }
     return sp_file_commit(&file, err);
 }
@@ -127,10 +137,10 @@ static sp_status write_waits(const char *path, const struct sp_summary *summary,
     fputc('\n', file.stream);
     for (int row = 0; row < summary->epoch_count * summary->device_count; row++) {
         const struct sp_epoch_device *one = &summary->epoch_devices[row];
-        fprintf(file.stream, "%d,%d,%.6f", summary->epochs[row / summary->device_count].epoch,
-                row % summary->device_count, one->utilization);
+        fprintf(file.stream, "%d,%d", summary->epochs[row / summary->device_count].epoch, row % summary->device_count);
+        put_real(one->utilization, 6, file.stream);
         for (int w = 0; w < SP_WAIT_COUNT; w++)
-            fprintf(file.stream, ",%.6f", one->wait_s[w]);
+            put_real(one->wait_s[w], 6, file.stream);
         fputc('\n', file.stream);
     }
     return sp_file_commit(&file, err);
@@ -141,8 +151,11 @@ static sp_status write_losses(const char *path, const struct program_result *res
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
     fputs("minibatch,loss\n", file.stream);
-    for (int64_t m = 0; m < result->summary.minibatches; m++)
-        fprintf(file.stream, "%" PRId64 ",%.6f\n", m, (double)result->losses[m]);
+    for (int64_t m = 0; m < result->summary.minibatches; m++) {
+        fprintf(file.stream, "%" PRId64, m);
+        put_real((double)result->losses[m], 6, file.stream);
+        fputc('\n', file.stream);
+    }
     return sp_file_commit(&file, err);
 }
 
