@@ -5,6 +5,7 @@
 #include "exec/data/augment.h"
 #include "exec/data/data.h"
 #include "tests/folder.h"
+#include "tests/stream.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -191,7 +192,7 @@ static void the_loader_augments_by_position(void **state)
         assert_true(exec_loader_acquire(loader, b, &batch));
         for (int row = 0; row < 4; row++) {
             int64_t position = 4 * b + row;
-            int32_t label = set->sample(set, EXEC_TRAIN, exec_loader_sample(&config, position), plain);
+            int32_t label = set->sample(set, EXEC_TRAIN, stream_sample(&config, position), plain);
             exec_crop_flip(set->shape, 5, (uint64_t)position, plain, expected);
             assert_int_equal(batch.labels[row], label);
             assert_memory_equal(batch.pixels + row * PIXELS, expected, sizeof expected);

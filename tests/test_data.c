@@ -4,6 +4,7 @@
 #include "common/alloc.h"
 #include "exec/data/data.h"
 #include "tests/folder.h"
+#include "tests/stream.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -144,26 +145,44 @@ static struct exec_dataset *synthetic(void)
     return set;
 }
 
+/* Which training sample has these pixels. */
+static int64_t index_of(const struct exec_dataset *set, const float *pixels)
+{
+    for (int64_t s = 0; s < set->samples[EXEC_TRAIN]; s++) {
+        float its[9];
+        (void)set->sample(set, EXEC_TRAIN, s, its);
+        if (memcmp(its, pixels, sizeof its) == 0)
+            return s;
+    }
+    fail_msg("no sample has these pixels");
+    return -1;
+}
+
 /* Minibatches of 7 do not divide 60 samples: still each epoch of the stream holds every sample once. */
 static void every_epoch_holds_every_sample_once(void **state)
 {
     (void)state;
     struct exec_dataset *set = synthetic();
     struct exec_loader_config config = {
-        .set = set, .split = EXEC_TRAIN, .batch = 7, .end = 30, .shuffle = true, .seed = 4, .ahead = 3};
-    int64_t differ = 0;
-    for (int epoch = 0; epoch < 3; epoch++) {
-        int seen[60] = {0};
-        for (int64_t p = 0; p < 60; p++) {
-            int64_t s = exec_loader_sample(&config, epoch * 60 + p);
-            assert_true(s >= 0 && s < 60);
-            seen[s]++;
-            differ += s != p;
-        }
-        for (int s = 0; s < 60; s++)
-            assert_int_equal(seen[s], 1);
+        .set = set, .split = EXEC_TRAIN, .batch = 7, .end = 26, .takers = 1, .shuffle = true, .seed = 4, .ahead = 3};
+    struct exec_loader *loader;
+    struct sp_error err = {0};
+    int seen[3][60] = {0}, differ = 0;
+    assert_int_equal(exec_loader_create(&config, &loader, &err), SP_OK);
+    for (int64_t p = 0; p < 3 * 60; p++) {
+        struct exec_batch batch;
+        assert_true(exec_loader_acquire(loader, p / 7, &batch));
+        int64_t s = index_of(set, batch.pixels + 9 * (p % 7));
+        seen[p / 60][s]++;
+        differ += s != p % 60;
+        if (p % 7 == 6)
+            exec_loader_release(loader, p / 7);
     }
+    for (int epoch = 0; epoch < 3; epoch++)
+        for (int s = 0; s < 60; s++)
+            assert_int_equal(seen[epoch][s], 1);
     assert_true(differ > 100);
+    exec_loader_destroy(&loader);
     exec_dataset_close(&set);
 }
 
@@ -186,7 +205,7 @@ static void *take_all(void *self)
             return NULL;
         }
         for (int i = 0; i < taker->config->batch; i++) {
-            int64_t index = exec_loader_sample(taker->config, b * taker->config->batch + i);
+            int64_t index = stream_sample(taker->config, b * taker->config->batch + i);
             int32_t label = set->sample(set, EXEC_TRAIN, index, pixels);
             taker->wrong += label != batch.labels[i] || memcmp(pixels, batch.pixels + 9 * i, sizeof pixels) != 0;
         }

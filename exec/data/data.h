@@ -1,7 +1,7 @@
 /*
  * data.h - data sets and the loader that hands out their minibatches.
  *
- * A data set is one file under exec/data and one row of exec_datasets. It is read-only once opened. The loader's
+ * A data set is one file under exec/data and one row of exec_dataset_kinds. It is read-only once opened. The loader's
  * minibatches are the stream of samples, epoch after epoch, each epoch in its own shuffled order, cut every `batch`
  * samples without regard to where an epoch ends: no sample is dropped and none comes short.
  */
@@ -60,9 +60,8 @@ struct exec_batch {
     const int32_t *labels; /* batch; -1 for padding at the end of the test set */
 };
 
-/* `batch` samples a minibatch, `ahead` of them prepared at most. `evaluations` gives, for the evaluation stream, the
- * microbatch size and how many make one pass over the test set (the last one padded); evaluation batches are numbered
- * through all evaluations. */
+/* `batch` samples a minibatch, `ahead` of them prepared at most. The stream of an evaluation is one pass over the test
+ * set, its last batch padded; batches are numbered through all evaluations. */
 struct exec_loader_config {
     const struct exec_dataset *set;
     enum exec_split split;
@@ -89,9 +88,5 @@ void exec_loader_destroy(struct exec_loader **loader);
 bool exec_loader_acquire(struct exec_loader *loader, int64_t number, struct exec_batch *out); /* false: cancelled */
 void exec_loader_release(struct exec_loader *loader, int64_t number);
 void exec_loader_cancel(struct exec_loader *loader);
-
-/* The sample at position p of the training stream (epoch p / samples, shuffled by a permutation that needs no memory
- * proportional to the set per minibatch). */
-int64_t exec_loader_sample(const struct exec_loader_config *config, int64_t position);
 
 #endif

@@ -33,7 +33,7 @@ struct worker {
     pthread_t thread;
     bool started;
     float *plain;                /* a sample before augmentation */
-    int64_t *order, order_epoch; /* the permutation of one epoch */
+    int64_t *order, order_epoch; /* TRAIN: the permutation of one epoch */
 };
 
 struct exec_loader {
@@ -59,16 +59,6 @@ static void permute(const struct exec_loader_config *config, int64_t epoch, int6
         order[i] = order[j];
         order[j] = t;
     }
-}
-
-int64_t exec_loader_sample(const struct exec_loader_config *config, int64_t position)
-{
-    int64_t n = config->set->samples[config->split];
-    int64_t *order = sp_alloc((size_t)n * sizeof *order);
-    permute(config, position / n, order);
-    int64_t sample = order[position % n];
-    free(order);
-    return sample;
 }
 
 /* The sample at a row of a batch; -1: padding. */
@@ -207,9 +197,10 @@ static bool take_memory(struct exec_loader *loader)
         struct worker *worker = &loader->workers[w];
         worker->loader = loader;
         worker->order_epoch = -1;
-        worker->order = calloc((size_t)config->set->samples[config->split] + 1, sizeof *worker->order);
         worker->plain = calloc((size_t)loader->elements + 1, sizeof *worker->plain);
-        got = worker->order != NULL && worker->plain != NULL;
+        if (config->split == EXEC_TRAIN)
+            worker->order = calloc((size_t)config->set->samples[EXEC_TRAIN] + 1, sizeof *worker->order);
+        got = worker->plain != NULL && (worker->order != NULL || config->split != EXEC_TRAIN);
     }
     return got;
 }
