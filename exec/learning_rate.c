@@ -24,7 +24,7 @@ static double one_cycle(const struct exec_rate *rate, double t)
     return end > top ? half_cosine(1, rate->final, (t - top) / (end - top)) : 1;
 }
 
-static double steps_passed(const struct exec_rate *rate, double t)
+static int steps_passed(const struct exec_rate *rate, double t)
 {
     int passed = 0;
     while (passed < rate->step_count && t >= rate->steps[passed])

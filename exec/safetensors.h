@@ -3,8 +3,9 @@
  *
  * A file is 8 bytes (little-endian: length of the header), a JSON header that gives each tensor its type, shape and
  * bytes, and the bytes. Source: the format's description at github.com/huggingface/safetensors. Our files also carry
- * the CRC-32 of all bytes behind the header in their metadata ("crc32", 8 hexadecimal digits), so that damage is
- * noticed; files without it are read unchecked.
+ * a CRC-32 in their metadata ("crc32", 8 hexadecimal digits), of the header with eight zeros in that place and of all
+ * bytes behind it, so that damage is noticed; files without it are read unchecked, and older ones of ours by the bytes
+ * behind the header alone.
  */
 #ifndef EXEC_SAFETENSORS_H
 #define EXEC_SAFETENSORS_H
