@@ -389,7 +389,7 @@ static void any_call_may_fail_in_any_process(void **state)
     int failures = 0;
     devices_set(2);
     devices_delay(11, 200);
-    cudasim_set_patience(2);
+    cudasim_set_patience(5);
     cudasim_on_fault(expect_absence);
     for (int64_t n = 1;; n += 1 + n / 6) {
         struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};

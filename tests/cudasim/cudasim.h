@@ -42,7 +42,7 @@ void cudasim_set_delays(uint64_t seed, int microseconds);
  * what events tell of it; 0, 0: as long as it takes. */
 void cudasim_set_copies(int microseconds, int bytes_per_microsecond);
 
-/* How long an operation of NCCL waits for its other rank before that is a fault: 60 s. */
+/* How long an operation of NCCL waits for its other rank before that is a fault: 60 s; an abort waits half as long. */
 void cudasim_set_patience(int seconds);
 
 /*

@@ -96,12 +96,17 @@ void cudasim_set_patience(int seconds)
     patience_s = seconds;
 }
 
-static struct timespec end_of_patience(void)
+static struct timespec seconds_from_now(int seconds)
 {
     struct timespec at;
     clock_gettime(CLOCK_REALTIME, &at);
-    at.tv_sec += patience_s;
+    at.tv_sec += seconds;
     return at;
+}
+
+static struct timespec end_of_patience(void)
+{
+    return seconds_from_now(patience_s);
 }
 
 static size_t size_of(ncclDataType_t type)
@@ -569,7 +574,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
 static void end_aborts(void)
 {
     int before = cudasim_current_device;
-    struct timespec end = end_of_patience();
+    int seconds = patience_s > 1 ? patience_s / 2 : 1; /* before those give up that it waits for */
+    struct timespec end = seconds_from_now(seconds);
     for (int i = 0; i < group.aborting_count; i++) {
         struct ncclComm *comm = group.aborting[i];
         cudasim_current_device = comm->base.device;
@@ -582,7 +588,7 @@ static void end_aborts(void)
             cudasim_fault(0,
                           "device %d has waited %d s for what another communicator does; those of a device are aborted "
                           "in one group",
-                          cudasim_current_device, patience_s);
+                          cudasim_current_device, seconds);
     }
     group.aborting_count = 0;
     cudasim_current_device = before;

@@ -256,7 +256,7 @@ static void end_one_by_one(struct rank *self)
 
 static void aborts_that_wait_for_each_other(void)
 {
-    cudasim_set_patience(1);
+    cudasim_set_patience(6);
     run_ranks(2, end_one_by_one);
 }
 
@@ -366,7 +366,7 @@ static const struct planted planted[] = {
     PLANT(sound_single_thread, SOUND, NULL),
     PLANT(sound_aborts, SOUND, NULL),
     PLANT(sound_error, SOUND, NULL),
-    PLANT(aborts_that_wait_for_each_other, FAULT, "cudasim: ncclCommAbort: device 0 has waited 1 s",
+    PLANT(aborts_that_wait_for_each_other, FAULT, "cudasim: ncclCommAbort: device 0 has waited 3 s",
           "aborted in one group"),
     PLANT(an_error_that_nobody_asks_for, FAULT, "cudasim: ncclRecv: rank 0 has an error that nobody has asked for"),
     PLANT(sends_without_a_group, FAULT, "cudasim: ncclSend: rank", "to receive"),
