@@ -118,6 +118,14 @@ static void train_and_stop(const char *out, const char *pattern, const char *how
     expect(1, "with a checkpoint in", pid);
 }
 
+static void draw_losses(const char *folder)
+{
+    char *here = getcwd(NULL, 0);
+    test_shell("gnuplot -e \"plots='%s/plots'; folder='%s'; out='%s.svg'\" '%s/plots/loss.gp' && test -s %s.svg", here,
+               folder, folder, here, folder);
+    free(here);
+}
+
 /*
  * What is left of a stopped run: its curve so far, of the minibatches of its checkpoint, which counts them at the first
  * stage, and of those that the last stage is ahead (three are in flight); but no summary.json, so that nobody takes it
@@ -133,6 +141,10 @@ static void a_stopped_run_leaves_its_curve(void **state)
     test_shell("rows=$(wc -l < stopped/losses.csv); test $rows -ge %ld && test $rows -le %ld", 1 + done, 1 + done + 3);
     test_shell("cp stopped/losses.csv losses.csv && cut -d, -f1,2,4-7 stopped/metrics.csv > metrics.csv");
     test_shell("test $(wc -l < metrics.csv) -ge %ld", 1 + done / 10);
+    char *folder = sp_format("%s/stopped", test_folder);
+    expect(2, "the run there is not finished", program_start(said_path, (const char *const[]){"report", folder, NULL}));
+    free(folder);
+    draw_losses("stopped");
     char *length = sp_format("train.iterations=%ld", (done / 10 + 2) * 10); /* evaluations are spread over the length */
     EXPECT(0, "", "train", "stopped", "--resume", "--set", length);
     EXPECT(0, "", "train", "straight", "--set", length);
@@ -154,6 +166,17 @@ static void the_summary_of_a_shorter_run_is_set_aside(void **state)
                    "pipeline.schedule=sequential");
     test_shell("test ! -e longer/summary.json && cmp summary.json longer/summary.json.old");
     test_shell("test $(wc -l < longer/losses.csv) = %ld", 1 + newest_in("longer/checkpoints"));
+}
+
+/* Where a pipeline had run empty it cannot go on: refused, and all is as it was. */
+static void a_refused_continuation_changes_nothing(void **state)
+{
+    (void)state;
+    EXPECT(0, "", "train", "refused", "-q");
+    test_shell("cp -r refused before");
+    EXPECT(2, "the pipeline was not as full", "train", "refused", "--resume", "--set", "train.iterations=60");
+    EXPECT(2, "train.lr is 0.01 there and 0.02", "train", "refused", "--resume", "--set", "train.lr=0.02");
+    test_shell("diff -r refused before");
 }
 
 /* A limit on the size of files stands for a full disk: checkpoints are larger than it, what else a run leaves is not.
@@ -245,11 +268,7 @@ static void a_run_that_diverges_leaves_nan(void **state)
     (void)state;
     EXPECT(0, "the training loss is not finite", "train", "diverged", "--set", "train.lr=1e9");
     test_shell("cd diverged && grep -q ',nan$' losses.csv && grep -q ',nan,' metrics.csv && ! grep -- -nan *.csv");
-    char *here = getcwd(NULL, 0);
-    test_shell("gnuplot -e \"plots='%s/plots'; csv='diverged/losses.csv'; out='loss.svg'\" '%s/plots/loss.gp' && "
-               "test -s loss.svg",
-               here, here);
-    free(here);
+    draw_losses("diverged");
 }
 
 int main(void)
@@ -257,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_leaves_its_curve),
         cmocka_unit_test(the_summary_of_a_shorter_run_is_set_aside),
+        cmocka_unit_test(a_refused_continuation_changes_nothing),
         cmocka_unit_test(a_run_without_room_for_its_checkpoint_leaves_its_curve),
         cmocka_unit_test(a_damaged_checkpoint_does_not_push_out_good_ones),
         cmocka_unit_test(a_run_begun_anew_loses_nothing),

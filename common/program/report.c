@@ -155,6 +155,10 @@ sp_status program_report(const struct program *program, struct sp_error *err)
     if (access(report.folder, R_OK | X_OK) != 0)
         return sp_reject(err, mark, "no such folder; name one that sim, plan, train, compare or sweep wrote");
     page_writer writer = writer_of(report.folder);
+    if (writer == NULL && report_has(report.folder, "losses.csv"))
+        return sp_reject(err, mark,
+                         "the run there is not finished: `stalepipe train --resume` continues it; plots/loss.gp draws "
+                         "its curves so far");
     if (writer == NULL)
         return sp_reject(err, mark,
                          "nothing to report: neither summary.json nor results.csv, here or one folder below");
