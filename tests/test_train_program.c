@@ -256,6 +256,7 @@ static void a_training_run_holds_its_folder(void **state)
     kill(pid, SIGSTOP);
     for (int c = 0; c < 4; c++)
         EXPECT(1, "another run is writing there", commands[c], "held", "--set", "pipeline.cuts=auto");
+    EXPECT(1, "another run is writing there", "sweep", "held", "--set", "sweep={train.seed: [1, 2]}");
     test_shell("test \"$(ls held)\" = checkpoints");
     kill(pid, SIGKILL);
     assert_int_equal(program_finish(pid), -1);

@@ -145,9 +145,13 @@ static sp_status open_results(struct work *work, struct sp_error *err)
     return status;
 }
 
-/* One sweep at a time in a folder. The lock goes with the process; children do not have it. */
+/* One sweep at a time in a folder, and none where a run is at work. The lock goes with the process; children do not
+ * have it, as they would have a hold. */
 static sp_status lock_folder(const struct sweep *sweep, struct sp_error *err)
 {
+    struct sp_hold hold = {0};
+    SP_TRY(sp_folder_hold(sweep->folder, &hold, err));
+    sp_folder_let_go(&hold);
     char *path = sweep_path(sweep, "lock");
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
