@@ -263,7 +263,7 @@ sp_status sp_plan_create(const struct sp_network *network, const struct sp_plan_
     plan->shared_memory = config->shared_memory;
     plan->phase_count = config->phase_count;
     if (config->evaluate_samples > 0) {
-        bool each = config->evaluate_pass > 0 && config->evaluate_pass <= config->batch;
+        bool each = config->evaluate_every == 0 && config->evaluate_pass > 0 && config->evaluate_pass <= config->batch;
         plan->evaluate_every = each ? 1 : config->evaluate_every;
         plan->evaluate_pass = plan->evaluate_every > 0 ? 0 : config->evaluate_pass;
     }
@@ -325,9 +325,12 @@ int64_t sp_plan_evaluations_until(const struct sp_plan *plan, int64_t minibatche
         return minibatches / plan->evaluate_every;
     if (plan->evaluate_pass <= 0 || minibatches <= 0)
         return 0;
-    int64_t passes = minibatches * plan->batch / plan->evaluate_pass,
-            before = (minibatches - 1) * plan->batch / plan->evaluate_pass;
-    return passes + (minibatches == plan->minibatches && passes == before);
+    int64_t pass = plan->evaluate_pass, ended = minibatches * plan->batch / pass,
+            all = (plan->minibatches * plan->batch + pass / 2) / pass,
+            most =
+                (plan->minibatches - 1) * plan->batch / pass + 1; /* the last minibatch has one, whatever ends there */
+    all = all < 1 ? 1 : all < most ? all : most;
+    return minibatches >= plan->minibatches ? all : ended < all - 1 ? ended : all - 1;
 }
 
 bool sp_plan_is_evaluated(const struct sp_plan *plan, int64_t minibatch)

@@ -100,7 +100,7 @@ struct sp_plan {
     int phase_count;
     struct sp_phase *phases;
     int64_t evaluate_every; /* minibatches between evaluations; 0: none at equal distances */
-    int64_t evaluate_pass;  /* samples: one when a pass over so many has ended, and one at the end of all; 0: none */
+    int64_t evaluate_pass;  /* samples: one when a pass over so many has ended, the last at the end of all; 0: none */
     int channel_count;
     struct sp_channel *channels;
     int *channel_index; /* [stage * route count + route], for sp_plan_channel */
@@ -119,7 +119,8 @@ struct sp_plan_config {
     const struct sp_phase *phases; /* first_minibatch and evaluate_minibatches are computed */
     int phase_count;
     int64_t evaluate_every;   /* minibatches between evaluations; 0: see evaluate_pass */
-    int64_t evaluate_pass;    /* or samples of a pass, after each of which one comes, and at the end; 0: never */
+    int64_t evaluate_pass;    /* or samples of a pass, after each of which one comes; the last at the end, where half a
+                                 pass or more is left also after that; 0: never */
     int64_t evaluate_samples; /* of the held-out set; a phase's evaluation takes them in microbatches of its own size */
 };
 

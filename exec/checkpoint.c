@@ -370,13 +370,32 @@ static sp_status check_settings(struct exec_run *run, const json_t *settings, st
             continue;
         else if (!here->length)
             status = differs(run, err, here->key, there, here->value);
-        else {
+        else
             run->other_length = true;
-            if (config->tell_length != NULL)
-                config->tell_length(config->warn_self, here->key, there, here->value);
-        }
     }
     return status;
+}
+
+static void tell_lengths(const struct exec_run *run, const json_t *settings)
+{
+    const struct exec_checkpoint_config *config = &run->config.checkpoint;
+    for (int s = 0; s < config->setting_count && config->tell_length != NULL; s++) {
+        const struct exec_setting *here = &config->settings[s];
+        const char *there = json_string_value(json_object_get(settings, here->key));
+        if (here->length && !same_value(there, here->value))
+            config->tell_length(config->warn_self, here->key, there, here->value);
+    }
+}
+
+static sp_status check_gate(struct exec_run *run, struct sp_error *err)
+{
+    const char *done = exec_safetensors_metadata(run->resume, "minibatches_done");
+    run->resume_gate = done != NULL ? strtoll(done, NULL, 10) - 1 : -1;
+    if (run->resume_gate >= 0 && run->resume_gate < run->plan->minibatches)
+        return SP_OK;
+    return sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
+                     "a checkpoint of another run: %s minibatches are done there, this one has %lld",
+                     done != NULL ? done : "no", (long long)run->plan->minibatches);
 }
 
 static sp_status check_run(struct exec_run *run, struct sp_error *err)
@@ -385,7 +404,6 @@ static sp_status check_run(struct exec_run *run, struct sp_error *err)
     const char *format = exec_safetensors_metadata(run->resume, "format"),
                *network = exec_safetensors_metadata(run->resume, "network"),
                *backend = exec_safetensors_metadata(run->resume, "backend"),
-               *done = exec_safetensors_metadata(run->resume, "minibatches_done"),
                *settings = exec_safetensors_metadata(run->resume, "settings");
     if (format == NULL || strcmp(format, format_name) != 0)
         return sp_reject(err, mark, "not a checkpoint: its metadata have no format %s", format_name);
@@ -397,14 +415,12 @@ static sp_status check_run(struct exec_run *run, struct sp_error *err)
         return differs(run, err, "backend", backend != NULL ? backend : "unknown", run->backend->name);
     json_t *known = json_loads(settings != NULL ? settings : "{}", 0, NULL);
     sp_status status = check_settings(run, known, err);
+    if (status == SP_OK)
+        status = check_gate(run, err);
+    if (status == SP_OK)
+        tell_lengths(run, known);
     json_decref(known);
-    if (status != SP_OK)
-        return status;
-    run->resume_gate = done != NULL ? strtoll(done, NULL, 10) - 1 : -1;
-    if (run->resume_gate < 0 || run->resume_gate >= run->plan->minibatches)
-        return sp_reject(err, mark, "a checkpoint of another run: %s minibatches are done there, this one has %lld",
-                         done != NULL ? done : "no", (long long)run->plan->minibatches);
-    return SP_OK;
+    return status;
 }
 
 /* That every parameter is there can be said at once; what is in flight only when the run stands at the gate. */

@@ -102,20 +102,22 @@ json_t *exec_checkpoint_progress(const struct exec_run *run)
                      lanes);
 }
 
-/* How many of the epochs are at places where the plan has no evaluation. -1 when they cannot be what a run came to that
- * stands at the gate: in order, and all that the plan has up to there. The last stage may be ahead of the gate. */
-static int count_extra(const struct exec_run *run, const struct sp_epoch_summary *epochs, int count)
+/* Whether they can be what a run came to that stands at the gate; then how many there are up to there, over those that
+ * the plan has. The last stage may be ahead of the gate. */
+static bool count_surplus(const struct exec_run *run, const struct sp_epoch_summary *epochs, int count, int *surplus)
 {
     const struct sp_plan *plan = run->plan;
     int64_t before = 0, done = run->resume_gate + 1, ahead = done + plan->in_flight[0];
-    int extra = 0;
+    int behind = 0;
+    ahead = ahead < plan->minibatches ? ahead : plan->minibatches;
     for (int e = 0; e < count; e++) {
-        if (epochs[e].minibatch <= before || epochs[e].minibatch > ahead || epochs[e].minibatch > plan->minibatches)
-            return -1;
+        if (epochs[e].minibatch <= before || epochs[e].minibatch > ahead)
+            return false;
         before = epochs[e].minibatch;
-        extra += !sp_plan_is_evaluated(plan, before - 1);
+        behind += before <= done;
     }
-    return count - extra >= sp_plan_evaluations_until(plan, done) ? extra : -1;
+    *surplus = behind - (int)sp_plan_evaluations_until(plan, done);
+    return count - behind <= sp_plan_evaluations_until(plan, ahead) - sp_plan_evaluations_until(plan, done);
 }
 
 /* Nothing is changed when they are not this run's. */
@@ -125,14 +127,15 @@ static bool restore_epochs(struct exec_run *run, const json_t *array)
     struct sp_epoch_summary *epochs = sp_calloc((size_t)count + 1, sizeof *epochs);
     for (int e = 0; e < count; e++)
         epochs[e] = read_epoch(json_array_get(array, (size_t)e));
-    int extra = count_extra(run, epochs, count);
-    if (extra >= 0) {
-        exec_progress_make_room(run, extra);
+    int surplus;
+    bool fits = count_surplus(run, epochs, count, &surplus);
+    if (fits) {
+        exec_progress_make_room(run, surplus);
         memcpy(run->progress.epochs, epochs, (size_t)count * sizeof *epochs);
         run->progress.epoch_count = count;
     }
     free(epochs);
-    return extra >= 0;
+    return fits;
 }
 
 /* False when the text is not what progress_json wrote for such a run. */

@@ -91,12 +91,12 @@ void exec_progress_score(struct exec_run *run, const struct sp_instr *instr, str
 
 int64_t exec_progress_room(const struct exec_run *run)
 {
-    return sp_plan_evaluations(run->plan) + run->progress.extra;
+    return sp_plan_evaluations(run->plan) + run->progress.surplus;
 }
 
-void exec_progress_make_room(struct exec_run *run, int extra)
+void exec_progress_make_room(struct exec_run *run, int surplus)
 {
-    run->progress.extra = extra;
+    run->progress.surplus = surplus;
     size_t room = (size_t)exec_progress_room(run) + 1, devices = (size_t)run->plan->device_count;
     free(run->snapshots);
     free(run->epoch_devices);
@@ -115,7 +115,7 @@ void exec_progress_snapshot(struct exec_run *run, int device, const struct sp_in
 {
     if (!exec_progress_is_snapshot(run, gate))
         return;
-    int64_t e = sp_plan_evaluations_until(run->plan, gate->minibatch + 1) - 1 + run->progress.extra;
+    int64_t e = sp_plan_evaluations_until(run->plan, gate->minibatch + 1) - 1 + run->progress.surplus;
     struct exec_snapshot *snapshot = &run->snapshots[e * run->plan->device_count + device];
     *snapshot = (struct exec_snapshot){.at_s = exec_run_now_s(run), .total = run->trace->lanes[device].total};
     for (int i = 0; i < run->plan->stage_count; i++)
@@ -141,11 +141,21 @@ static double device_between(const struct exec_snapshot *from, const struct exec
     return time_s;
 }
 
+static bool has_snapshots(const struct exec_run *run, int e)
+{
+    for (int d = run->first_device; d < run->device_end; d++)
+        if (run->snapshots[e * run->plan->device_count + d].at_s <= 0)
+            return false;
+    return true;
+}
+
 void exec_progress_finish(struct exec_run *run)
 {
     const struct exec_snapshot start = {0};
     struct exec_progress_state *state = &run->progress;
     int devices = run->plan->device_count;
+    while (state->epoch_count > 0 && !has_snapshots(run, state->epoch_count - 1))
+        state->epoch_count--; /* it was stopped before all devices came to that evaluation's end */
     for (int e = 0; e < state->epoch_count; e++) {
         struct sp_epoch_summary *epoch = &state->epochs[e];
         double longest_s = 0;

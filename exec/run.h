@@ -73,7 +73,7 @@ struct exec_progress_state {
     int64_t evaluation_correct;
     struct sp_epoch_summary *epochs;
     int epoch_count, told; /* evaluations so far, and when `progress` was last called */
-    int extra;             /* of them, at ends of shorter runs that this one continues: its plan has none there */
+    int surplus; /* over the plan's up to there, in runs of another length that this one continues; may be < 0 */
     double last_call_s;
 };
 
@@ -208,10 +208,10 @@ extern const struct sp_engine exec_engine_single;  /* one thread for all */
 /* Parameters of all stages: He initialisation, batch norm 1 and 0 (exec/initialise.c). */
 sp_status exec_initialise(struct exec_run *run, struct sp_error *err);
 
-/* Evaluations of the whole run, those of shorter runs' ends that it continues (`extra`) among them; room for them all,
- * empty (exec/progress.c). */
+/* Evaluations of the whole run, those of runs that it continues among them; room for them all, empty (exec/progress.c).
+ */
 int64_t exec_progress_room(const struct exec_run *run);
-void exec_progress_make_room(struct exec_run *run, int extra);
+void exec_progress_make_room(struct exec_run *run, int surplus);
 
 /* At a gate: keeps what the device came to, where an evaluation is over; and what the epochs come to by these, after
  * the run (exec/progress.c). */

@@ -26,6 +26,7 @@ struct exec_team {
     bool *silent;                       /* [rank]: no news come from there any more */
     bool *parted;                       /* [rank]: it has said goodbye */
     bool leaving, failing, failed, own; /* failing: and soon `failed`; own: it was this rank that failed */
+    bool ending;                        /* it is expected to fail */
     double leaving_s;
     sp_status status;
     char why[EXEC_NEWS_BYTES];
@@ -137,6 +138,16 @@ void exec_team_fail(struct exec_team *team, sp_status status, const char *text)
     note_failure(team, status, text, true);
 }
 
+void exec_team_expect_end(struct exec_team *team, const char *text)
+{
+    pthread_mutex_lock(&team->mutex);
+    team->ending = true;
+    if (!team->failed)
+        snprintf(team->why, sizeof team->why, "%s", text);
+    pthread_cond_broadcast(&team->changed);
+    pthread_mutex_unlock(&team->mutex);
+}
+
 /* What rank 0 hears of a failure all others hear from it. A failure elsewhere is not one of this rank's devices. */
 static void fail_by(struct exec_team *team, int from, struct exec_news *news)
 {
@@ -201,22 +212,24 @@ static struct timespec end_of(int seconds)
     return end;
 }
 
-/* Gives up where this rank has not left some time after a failure. A thread of its own: what hangs may be the listener,
- * which ends what a device waits for, and the watcher with it. */
+/* Gives up where this rank has not left some time after a failure, or after one was expected. A thread of its own: what
+ * hangs may be the listener, which ends what a device waits for, and the watcher with it. */
 static void *guard(void *self)
 {
     struct exec_team *team = self;
     pthread_mutex_lock(&team->mutex);
-    while (!team->failed && !team->leaving)
+    while (!team->failed && !team->ending && !team->leaving)
         pthread_cond_wait(&team->changed, &team->mutex);
     struct timespec end = end_of(GRACE_S);
     int code = 0;
     while (!team->leaving && code != ETIMEDOUT)
         code = pthread_cond_timedwait(&team->changed, &team->mutex, &end);
     bool hangs = !team->leaving;
+    char why[sizeof team->why];
+    memcpy(why, team->why, sizeof why);
     pthread_mutex_unlock(&team->mutex);
     if (hangs && team->config.give_up != NULL)
-        team->config.give_up(team->why);
+        team->config.give_up(why);
     return NULL;
 }
 

@@ -73,6 +73,10 @@ void exec_team_tell(struct exec_team *team, struct exec_news *news);
 /* This rank has failed: the others are told. Only the first failure counts. Any thread. */
 void exec_team_fail(struct exec_team *team, sp_status status, const char *text);
 
+/* This rank has met `text` and will fail, or hang on the way there: from now on it has the time it has after a failure
+ * before it is given up. Any thread. */
+void exec_team_expect_end(struct exec_team *team, const char *text);
+
 /* Whether a rank has failed, and then what is to be said of it, unless it was this one and `err` says it already. */
 bool exec_team_failed(struct exec_team *team, sp_status *status, struct sp_error *err);
 

@@ -320,8 +320,11 @@ static void stop_for_others(void *self)
 
 static void watch_connections(void *self)
 {
-    if (exec_flow_watch(self))
-        stop_all(self);
+    struct exec_run *run = self;
+    if (!exec_flow_watch(run))
+        return;
+    exec_team_expect_end(run->team, run->flow->broken.err.text);
+    stop_all(run);
 }
 
 static void take_news(void *self, const struct exec_news *news)

@@ -242,7 +242,6 @@ static int count_of(const char *text, const char *words)
     return count;
 }
 
-/* Rank 2 does not come; something that is not of this program does, and is sent away without a word. */
 /* A line that begins so is there, and says how many seconds are left: so many, or less where the machine was slow. */
 static void expect_left(const char *begin, int seconds)
 {
@@ -253,6 +252,7 @@ static void expect_left(const char *begin, int seconds)
     assert_true(left > 0 && left <= seconds);
 }
 
+/* Rank 2 does not come; something that is not of this program does, and is sent away without a word. */
 static void who_waits_says_for_whom(void **state)
 {
     (void)state;
@@ -310,6 +310,15 @@ static void hang(void *self)
         (void)pause();
 }
 
+/* The same while it is asked how its connections are: it was said before that this rank will end. */
+static struct exec_team *asked;
+
+static void hang_when_asked(void *self)
+{
+    exec_team_expect_end(asked, "the connection to rank 1 on a host");
+    hang(self);
+}
+
 static void leave_with_3(const char *text)
 {
     _exit(strstr(text, "rank 1 on ") != NULL ? 3 : 4);
@@ -327,7 +336,16 @@ static void *be_one_that_dies(void *argument)
     return NULL;
 }
 
-static void hang_with_the_other(int port)
+static void *be_one_that_stays(void *argument)
+{
+    struct exec_team *team;
+    struct sp_error err = {0};
+    (void)exec_team_join(argument, &team, &err);
+    (void)pause();
+    return NULL;
+}
+
+static void hang_with_the_other(int port, bool when_asked)
 {
     struct exec_team_config first = {.size = 2,
                                      .address = "127.0.0.1",
@@ -341,9 +359,12 @@ static void hang_with_the_other(int port)
     second.rank = 1;
     second.give_up = NULL;
     (void)alarm(30);
-    if (pthread_create(&thread, NULL, be_one_that_dies, &second) != 0 || exec_team_join(&first, &team, &err) != SP_OK)
+    if (pthread_create(&thread, NULL, when_asked ? be_one_that_stays : be_one_that_dies, &second) != 0 ||
+        exec_team_join(&first, &team, &err) != SP_OK)
         _exit(5);
-    exec_team_listen(team, &(struct exec_team_listener){.failed = hang});
+    asked = team;
+    exec_team_listen(team, when_asked ? &(struct exec_team_listener){.tick = hang_when_asked}
+                                      : &(struct exec_team_listener){.failed = hang});
     while (!atomic_load(&hangs)) /* else it may leave before its listener is called */
         usleep(1000);
     exec_team_leave(&team, &err);
@@ -353,11 +374,11 @@ static void hang_with_the_other(int port)
 static void a_process_that_hangs_in_its_listener_ends(void **state)
 {
     int port = free_port(), status;
-    (void)state;
+    const bool *when_asked = *state;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        hang_with_the_other(port);
+        hang_with_the_other(port, *when_asked);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 3);
@@ -500,7 +521,8 @@ int main(void)
         cmocka_unit_test(one_of_another_protocol_is_told),
         cmocka_unit_test(who_waits_says_for_whom),
         cmocka_unit_test(each_process_owns_devices),
-        cmocka_unit_test(a_process_that_hangs_in_its_listener_ends),
+        cmocka_unit_test_prestate(a_process_that_hangs_in_its_listener_ends, &(bool){false}),
+        cmocka_unit_test_prestate(a_process_that_hangs_in_its_listener_ends, &(bool){true}),
         cmocka_unit_test(a_wrong_environment_is_told),
         cmocka_unit_test(a_stage_is_of_one_process),
         cmocka_unit_test(processes_need_cuda_and_agree_on_how_many_they_are),

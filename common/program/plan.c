@@ -189,19 +189,19 @@ static void print_gives_up(const struct sim_candidate *c, const struct sim_candi
     puts(said ? "" : c == best ? "-" : "nothing");
 }
 
-/* What is known of all plans that were not looked at. */
+/* What is known of all plans that were not simulated. */
 static void print_proof(const struct sp_experiment *experiment, const struct sim_search *search)
 {
     if (search->doubt != NULL)
-        printf("  not proven to be the best: %s\n  ", search->doubt);
+        printf("  not proven to be the best: %s\n  apart from that, ", search->doubt);
     else
         printf("  proven to be the best: ");
     if (search->bound_s == INFINITY)
         puts("there are no others");
     else if (time_is_wanted(experiment))
-        printf("any other takes at least %.6f s\n", search->bound_time_s);
+        printf("what was not simulated takes at least %.6f s\n", search->bound_time_s);
     else
-        printf("any other takes at least %.6f ms a minibatch\n", 1e3 * search->bound_s);
+        printf("what was not simulated takes at least %.6f ms a minibatch\n", 1e3 * search->bound_s);
 }
 
 static void print_candidate(const struct sim_candidate *p, const struct sim_candidate *best, bool whole)

@@ -335,7 +335,7 @@ static void leave_unfinished(const struct program *program, const struct program
     int64_t done = result->summary.minibatches;
     if (program_leave_run(program, setup, result, &why) != SP_OK)
         sp_error_context(err, "what was done so far could not be recorded: %s", why.text);
-    else if (status != SP_E_INTERRUPTED) /* else it has been said */
+    else if (status != SP_E_INTERRUPTED || done == setup->plan->minibatches) /* else it has been said */
         sp_error_context(err, "%lld minibatch%s done, and recorded; --resume continues from the newest checkpoint",
                          (long long)done, done == 1 ? " was" : "es were");
     sp_error_fini(&why);
