@@ -503,7 +503,7 @@ static void *die_with_a_connection(void *argument)
     struct rank *self = argument;
     while (cudasim_failed() == 0)
         usleep(1000);
-    usleep(100000);
+    usleep(10000);
     exec_team_cut(self->team);
     return NULL;
 }

@@ -268,7 +268,7 @@ static void wait_for_ever(struct rank *self)
 
 static void an_error_that_nobody_asks_for(void)
 {
-    cudasim_set_patience(1);
+    cudasim_set_patience(3);
     cudasim_fail_connection("ncclRecv", 1, ncclRemoteError);
     run_ranks(2, wait_for_ever);
 }
