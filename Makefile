@@ -3,7 +3,8 @@ SAN ?=
 B := build$(if $(SAN),-$(SAN))
 CC ?= cc
 CFLAGS ?= -O2 -g
-WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes
+# psabi: vectors of 32 bytes are only passed between functions that are inlined.
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi
 PACKAGES := yaml-0.1 jansson zlib gsl
 comma := ,
 FLAGS := -std=c11 -D_GNU_SOURCE -I. $(WARN) -ffp-contract=off $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \

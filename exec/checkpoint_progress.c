@@ -120,7 +120,7 @@ static bool count_surplus(const struct exec_run *run, const struct sp_epoch_summ
     return count - behind <= sp_plan_evaluations_until(plan, ahead) - sp_plan_evaluations_until(plan, done);
 }
 
-/* Nothing is changed when they are not this run's. */
+/* Where they are not those of such a run, nothing is changed. */
 static bool restore_epochs(struct exec_run *run, const json_t *array)
 {
     int count = (int)json_array_size(array);
@@ -138,7 +138,6 @@ static bool restore_epochs(struct exec_run *run, const json_t *array)
     return fits;
 }
 
-/* False when the text is not what progress_json wrote for such a run. */
 bool exec_checkpoint_restore(struct exec_run *run, const json_t *json)
 {
     struct exec_progress_state *p = &run->progress;

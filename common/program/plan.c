@@ -184,7 +184,8 @@ static void print_gives_up(const struct sim_candidate *c, const struct sim_candi
         said = printf("%s%.1f %% of the weights %s stale", said ? ", " : "", fabs(staler),
                       staler > 0 ? "more" : "fewer") > 0;
     if (c->device_count != best->device_count)
-        said = printf("%s%d devices %s", said ? ", " : "", abs(c->device_count - best->device_count),
+        said = printf("%s%d device%s %s", said ? ", " : "", abs(c->device_count - best->device_count),
+                      abs(c->device_count - best->device_count) == 1 ? "" : "s",
                       c->device_count > best->device_count ? "more" : "fewer") > 0;
     puts(said ? "" : c == best ? "-" : "nothing");
 }
