@@ -17,7 +17,7 @@ struct progress_view {
     bool terminal;
 };
 
-/* A line on a terminal that is drawn over, cut to its width. */
+/* A line on a terminal that is drawn over, cut to its width. A loss that is no number is shown without its sign. */
 static void draw_line(const struct progress_view *view, const struct exec_progress *p)
 {
     enum { WIDTH = 20 };
@@ -32,7 +32,7 @@ static void draw_line(const struct progress_view *view, const struct exec_progre
     if (!isnan(p->test_accuracy))
         snprintf(test, sizeof test, "  test %.2f %%", 100 * p->test_accuracy);
     snprintf(line, sizeof line, "%s [%s] %d/%d  loss %.3f%s%s  %.0f/s  %s left", view->what, bar, p->epoch,
-             view->epochs, p->loss, hits, test, p->samples_per_s, program_whole_time(p->remaining_s, left));
+             view->epochs, fabs(p->loss), hits, test, p->samples_per_s, program_whole_time(p->remaining_s, left));
     fprintf(stderr, "\r%.*s\033[K", width > 1 ? width - 1 : 1, line);
     if (p->last)
         fputc('\n', stderr);
@@ -46,8 +46,8 @@ static void tell_epoch(struct progress_view *view, const struct exec_progress *p
         return;
     view->tested = p->evaluations;
     fprintf(stderr, "%s %lld of %lld minibatches: loss %.4f, test accuracy %.2f %%, %.0f samples/s, %s left\n",
-            view->what, (long long)p->minibatches, (long long)p->minibatches_total, p->loss, 100 * p->test_accuracy,
-            p->samples_per_s, program_whole_time(p->remaining_s, left));
+            view->what, (long long)p->minibatches, (long long)p->minibatches_total, fabs(p->loss),
+            100 * p->test_accuracy, p->samples_per_s, program_whole_time(p->remaining_s, left));
 }
 
 static void show_progress(void *self, const struct exec_progress *p)
@@ -317,7 +317,7 @@ static void print_summary(const struct sp_summary *summary)
     char time[32];
     for (int e = 0; e < summary->epoch_count; e++)
         printf("epoch %d: loss %.4f, test loss %.4f, test accuracy %.2f %%, %s\n", summary->epochs[e].epoch,
-               summary->epochs[e].loss, summary->epochs[e].test_loss, 100 * summary->epochs[e].accuracy,
+               fabs(summary->epochs[e].loss), fabs(summary->epochs[e].test_loss), 100 * summary->epochs[e].accuracy,
                program_seconds(summary->epochs[e].time_s, time));
     printf("%s: %s, %lld minibatches of %d: %s, %.0f samples/s, utilization %.1f %%", summary->name, summary->schedule,
            (long long)summary->minibatches, summary->batch, program_seconds(summary->time_s, time),
