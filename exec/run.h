@@ -167,7 +167,16 @@ sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr
 /* The same for an instruction that was computed before the run was interrupted: counts what was taken from loaders. */
 void exec_stage_skip(struct exec_run *run, const struct sp_instr *instr);
 
-/* Loaders that go on where the minibatches fed so far end (exec/trainer.c). */
+/* Which devices are here, their models, and the run's memory plan from these (exec/models.c). Also where create failed.
+ */
+sp_status exec_models_create(struct exec_run *run, struct sp_error *err);
+void exec_models_destroy(struct exec_run *run);
+
+/* All devices that are here do their instructions (exec/workers.c). `stop` lets them give up, from any thread. */
+sp_status exec_workers_run(struct exec_run *run, struct sp_error *err);
+void exec_run_stop(struct exec_run *run);
+
+/* Loaders that go on where the minibatches fed so far end (exec/loaders.c). */
 sp_status exec_run_make_loaders(struct exec_run *run, struct sp_error *err);
 
 /* The gate (exec/gate.c). `wait`: stops there until all devices have come, else only says in *opened whether the device
