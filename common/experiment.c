@@ -293,6 +293,8 @@ char *sp_experiment_yaml(const struct sp_experiment *experiment)
     FILE *out = open_memstream(&text, &size);
     for (int o = 0; o < sp_option_count; o++) {
         const struct sp_option *option = &sp_options[o];
+        if (experiment->sweep != NULL && !sp_experiment_is_set(experiment, option->path))
+            continue;
         char *value = option_text(option, experiment);
         const char *dot = strchr(option->path, '.');
         size_t length = dot != NULL ? (size_t)(dot - option->path) : 0;

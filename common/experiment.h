@@ -156,7 +156,8 @@ struct sp_override {
 sp_status sp_experiment_vary(const struct sp_experiment *base, const struct sp_override *overrides, int count,
                              struct sp_experiment **out, struct sp_error *err);
 
-/* The experiment with every key resolved, as YAML that reads back to the same; the caller frees. */
+/* The experiment with every key resolved, as YAML that reads back to the same; the caller frees. A sweep's has the keys
+ * that were set alone: whether one was may matter to its points. */
 char *sp_experiment_yaml(const struct sp_experiment *experiment);
 
 /* A line "path: value" for each option that is not at its default; the caller frees. */

@@ -81,6 +81,18 @@ void sp_result_real(struct sp_result_row *row, enum sp_result column, double val
         sp_result_set(row, column, "%.9g", value);
 }
 
+/* A field of a row, which is one line. */
+static void put_field(int column, const char *field, FILE *out)
+{
+    char *line = sp_strdup(field);
+    for (char *at = line; (at = strpbrk(at, "\n\r")) != NULL;)
+        *at = ' ';
+    if (column > 0)
+        fputc(',', out);
+    sp_csv_write(line, out);
+    free(line);
+}
+
 char *sp_result_line(const struct sp_result_row *row, char *const *values, int value_count)
 {
     char *text = NULL;
@@ -88,13 +100,7 @@ char *sp_result_line(const struct sp_result_row *row, char *const *values, int v
     FILE *out = open_memstream(&text, &size);
     for (int c = 0; c < SP_RESULT_COUNT + value_count; c++) {
         const char *field = c < SP_RESULT_COUNT ? row->fields[c] : values[c - SP_RESULT_COUNT];
-        char *line = sp_strdup(field != NULL ? field : "");
-        for (char *at = line; (at = strpbrk(at, "\n\r")) != NULL;)
-            *at = ' ';
-        if (c > 0)
-            fputc(',', out);
-        sp_csv_write(line, out);
-        free(line);
+        put_field(c, field != NULL ? field : "", out);
     }
     fputc('\n', out);
     fclose(out);
@@ -131,24 +137,40 @@ static bool cut_torn(char *text, size_t size)
 struct sorting {
     FILE *kept, *dropped;
     int kept_count, dropped_count;
-    bool torn;
+    bool changed; /* the file, even if nothing is dropped */
 };
+
+/* A row whose fields are not those that were read. */
+static void write_anew(char *const *fields, int count, FILE *out)
+{
+    for (int c = 0; c < count; c++)
+        put_field(c, fields[c], out);
+    fputc('\n', out);
+}
 
 /* Sorts the lines behind the header. `keep` gets a copy, since splitting it destroys it. */
 static void sort_lines(char *text, const struct sp_results_config *config, struct sorting *sorting)
 {
     struct sp_csv_record record = {0};
+    int count = SP_RESULT_COUNT + config->key_count;
+    char **read = sp_calloc((size_t)count, sizeof *read);
     for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         char *copy = sp_format("%.*s", (int)(end - line + 1), line), *at = copy;
-        bool whole = sp_csv_next(&at, &record) && record.count == SP_RESULT_COUNT + config->key_count;
+        bool whole = sp_csv_next(&at, &record) && record.count == count;
+        if (whole)
+            memcpy(read, record.fields, (size_t)count * sizeof *read);
         bool kept = whole && config->keep(config->self, record.fields);
-        if (kept || whole)
+        bool anew = kept && memcmp(read, record.fields, (size_t)count * sizeof *read) != 0;
+        if (anew)
+            write_anew(record.fields, count, sorting->kept);
+        else if (whole)
             fwrite(line, 1, (size_t)(end - line + 1), kept ? sorting->kept : sorting->dropped);
         sorting->kept_count += kept;
         sorting->dropped_count += !kept;
-        sorting->torn |= !whole;
+        sorting->changed |= !whole || anew;
         free(copy);
     }
+    free(read);
     sp_csv_fini(&record);
 }
 
@@ -191,7 +213,7 @@ static sp_status keep_aside(const char *path, const char *dropped, size_t size, 
 static sp_status take_over(const char *path, char *text, size_t size, const char *header,
                            const struct sp_results_config *config, struct sp_results *out, struct sp_error *err)
 {
-    struct sorting sorting = {.torn = cut_torn(text, size)};
+    struct sorting sorting = {.changed = cut_torn(text, size)};
     size_t length = strlen(header), kept_size = 0, dropped_size = 0;
     if (text[0] != '\0' && strncmp(text, header, length) != 0)
         return sp_reject(err, (struct sp_mark){path, 0, 0},
@@ -207,7 +229,7 @@ static sp_status take_over(const char *path, char *text, size_t size, const char
     out->kept = sorting.kept_count;
     out->dropped = sorting.dropped_count;
     sp_status status = keep_aside(path, dropped, dropped_size, err);
-    if (status == SP_OK && (sorting.torn || sorting.dropped_count > 0 || text[0] == '\0'))
+    if (status == SP_OK && (sorting.changed || sorting.dropped_count > 0 || text[0] == '\0'))
         status = sp_file_write(path, kept, err);
     free(kept);
     free(dropped);

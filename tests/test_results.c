@@ -24,7 +24,7 @@ struct seen {
     int times[10];
 };
 
-static bool keep(void *self, char *const *fields)
+static bool keep(void *self, char **fields)
 {
     struct seen *seen = self;
     const char *id = fields[SP_RESULT_ID];

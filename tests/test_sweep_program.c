@@ -244,18 +244,64 @@ static void two_sweeps_do_not_share_a_folder(void **state)
 }
 
 /* A value added later: what is finished is kept. */
+static void expect_seven_minibatches(void *self, char *const *fields)
+{
+    int *rows = self;
+    assert_int_equal(atoi(fields[SP_RESULT_MINIBATCHES]), 7);
+    (*rows)++;
+}
+
+static void expect_number_and_label(void *self, char *const *fields)
+{
+    int *rows = self;
+    int point = atoi(fields[SP_RESULT_CUTS]) - 1;
+    assert_int_equal(atoi(fields[SP_RESULT_POINT]), point);
+    assert_string_equal(fields[SP_RESULT_LABEL], ((const char *[]){"one", "[2]", "[3]"})[point]);
+    (*rows)++;
+}
+
+/* Rows that are there have the numbers and labels of the new points. */
 static void a_sweep_can_grow(void **state)
 {
     (void)state;
     struct place place;
     struct sp_error err = {0};
-    make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[2], [3]]}\n");
+    int rows = 0;
+    make_place(&place, "network: lenet5\nsweep: {zip: {pipeline.cuts: [[2], [3]], label: [\"[2]\", old]}}\n");
     assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
-    assert_int_equal(sp_file_write(place.yaml, "network: lenet5\nsweep: {pipeline.cuts: [[1], [2], [3]]}\n", &err),
+    assert_int_equal(sp_file_write(place.yaml,
+                                   "network: lenet5\n"
+                                   "sweep: {zip: {pipeline.cuts: [[1], [2], [3]], label: [one, \"[2]\", \"[3]\"]}}\n",
+                                   &err),
                      SP_OK);
     assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
     assert_true(it_said(&place, "2 runs are finished, 1 to do"));
-    assert_int_equal(lines_of(place.results), 1 + 3);
+    assert_int_equal(sp_results_read(place.results, expect_number_and_label, &rows, &err), SP_OK);
+    assert_int_equal(rows, 3);
+    clean_place(&place);
+}
+
+/* What a page says reproduces it does: the points are simulated as they were, for as long as they would train. */
+static void its_experiment_repeats_it(void **state)
+{
+    (void)state;
+    struct place place;
+    make_place(&place, "network: lenet5\ntrain: {iterations: 7}\nsweep: {pipeline.cuts: [[1], [2]]}\n");
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
+    free(place.yaml);
+    place.yaml = sp_format("%s/experiment.yaml", place.out);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
+    assert_true(it_said(&place, "2 runs ok"));
+    assert_int_equal(lines_of(place.results), 1 + 2);
+    free(place.out);
+    free(place.results);
+    place.out = sp_format("%s/again", place.folder);
+    place.results = sp_format("%s/results.csv", place.out);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
+    int rows = 0;
+    struct sp_error err = {0};
+    assert_int_equal(sp_results_read(place.results, expect_seven_minibatches, &rows, &err), SP_OK);
+    assert_int_equal(rows, 2);
     clean_place(&place);
 }
 
@@ -301,6 +347,7 @@ int main(void)
         cmocka_unit_test(an_interrupted_sweep_says_how_to_go_on),
         cmocka_unit_test(two_sweeps_do_not_share_a_folder),
         cmocka_unit_test(a_sweep_can_grow),
+        cmocka_unit_test(its_experiment_repeats_it),
         cmocka_unit_test(a_dry_run_lists_points_and_runs_nothing),
         cmocka_unit_test(a_dry_run_refuses_what_a_run_refuses),
         cmocka_unit_test(a_wrong_value_is_the_files_mistake),

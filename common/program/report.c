@@ -107,7 +107,7 @@ void report_experiment(struct report *report, const char *folder)
     size_t size;
     struct sp_error unread = {0};
     if (sp_file_read(path, 1 << 20, NULL, &yaml, &size, &unread) == SP_OK) {
-        fputs("<details><summary>experiment.yaml, with every key</summary>\n", report->page.out);
+        fputs("<details><summary>experiment.yaml</summary>\n", report->page.out);
         sp_page_say(&report->page, "pre", "%s", yaml);
         fputs("</details>\n", report->page.out);
         free(yaml);

@@ -35,6 +35,8 @@ struct work {
     double spent_s, predicted_s;
     double told_s;      /* when progress was shown last */
     char **predictions; /* --dry-run: what sweep_predict says of each point */
+    char number[16];    /* what a kept row is told anew */
+    char *label;
 };
 
 static double now_s(void)
@@ -114,8 +116,20 @@ static bool is_asked(const struct sweep *sweep, const struct sweep_task *task)
     return task->real ? sweep->program->real : sweep->program->sim || !sweep->program->real;
 }
 
+/* A row that was made when the sweep had other points may have another number and label now. */
+static void renew(struct work *work, const struct sweep_task *task, char **fields)
+{
+    snprintf(work->number, sizeof work->number, "%d", task->point);
+    if (strcmp(work->number, fields[SP_RESULT_POINT]) != 0)
+        fields[SP_RESULT_POINT] = work->number;
+    free(work->label);
+    work->label = sp_sweep_label(work->sweep->points, task->point);
+    if (strcmp(work->label, fields[SP_RESULT_LABEL]) != 0)
+        fields[SP_RESULT_LABEL] = work->label;
+}
+
 /* Rows of this sweep's runs stay, each once; with --retry those that failed go. */
-static bool keep_row(void *self, char *const *fields)
+static bool keep_row(void *self, char **fields)
 {
     struct work *work = self;
     struct sweep_task *task = sweep_find(work->sweep, fields[SP_RESULT_ID]);
@@ -125,6 +139,7 @@ static bool keep_row(void *self, char *const *fields)
         return false;
     task->state = failed ? SWEEP_FAILED : SWEEP_FINISHED;
     task->time_s = strtod(fields[SP_RESULT_TIME], NULL);
+    renew(work, task, fields);
     return true;
 }
 
@@ -477,6 +492,7 @@ sp_status program_sweep(const struct program *program, struct sp_error *err)
     }
     fclose(work.rows_stream);
     free(work.rows);
+    free(work.label);
     free(sweep.order);
     sp_results_close(&work.results);
     free(sweep.tasks);
