@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS_LIMIT = 1000000, REPEAT_LIMIT = 10000 };
+enum { POINTS_LIMIT = 1000000, REPEAT_LIMIT = 10000, RUNS_LIMIT = 10000000 };
 
 static const char *const words[] = {"zip", "cases", "unless", "only", "repeat", "reference", "pair", "baseline"};
 enum { WORDS = sizeof words / sizeof *words };
@@ -423,6 +423,11 @@ static sp_status read_sweep(struct sp_sweep *sweep, const struct sp_yaml *map, s
     }
     if (status == SP_OK)
         status = make_points(sweep, map, err);
+    if (status == SP_OK && (int64_t)sweep->point_count * (1 + sweep->repeat) > RUNS_LIMIT)
+        status = sp_reject(err, map->mark, "sweep: %d points, simulated and run %d times each, are more than %d runs",
+                           sweep->point_count, sweep->repeat, RUNS_LIMIT);
+    if (status == SP_OK)
+        sp_sweep_compare_labels(sweep);
     if (status == SP_OK)
         status = read_reference(sweep, sp_yaml_get(map, "reference"), sp_yaml_get(map, "pair"), err);
     return status;
@@ -507,41 +512,4 @@ sp_status sp_sweep_experiment(const struct sp_sweep *sweep, int point, int repea
 int sp_sweep_reference(const struct sp_sweep *sweep, int point)
 {
     return sweep->partner != NULL ? sweep->partner[point] : -1;
-}
-
-/* The text of `label`, where it is a key of its own. */
-static const char *own_label(const struct sp_sweep *sweep, int point)
-{
-    for (int k = 0; k < sp_sweep_key_count(sweep); k++)
-        if (strcmp(sp_sweep_key(sweep, k), "label") == 0 && sp_sweep_value(sweep, point, k) != NULL)
-            return sp_sweep_value(sweep, point, k)->text;
-    return sweep->base->label;
-}
-
-char *sp_sweep_label(const struct sp_sweep *sweep, int point)
-{
-    const char *own = own_label(sweep, point), *gap = "";
-    if (own != NULL)
-        return sp_strdup(own);
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    for (int k = 0; k < sp_sweep_key_count(sweep); k++) {
-        int key = k, a = locate(sweep, &key);
-        if (sweep->axes[a].entry_count < 2 || strcmp(sweep->axes[a].keys[key], "published") == 0)
-            continue;
-        const struct sp_yaml *value = sp_sweep_value(sweep, point, k);
-        if (value == NULL)
-            continue;
-        fputs(gap, out);
-        if (value->kind == SP_YAML_SCALAR)
-            fputs(value->text, out);
-        else
-            sp_yaml_write(value, out);
-        gap = " ";
-    }
-    if (gap[0] == '\0')
-        fputs(sweep->base->name, out);
-    fclose(out);
-    return text;
 }

@@ -2,15 +2,16 @@
  * sweep.h - one experiment in many variations.
  *
  *     sweep:
- *       pipeline.cuts: [[1], [2]]                       # an axis: every value, crossed with the other axes
- *       zip: {network: [lenet5, resnet20], data.set: [mnist, cifar10]}   # one axis: lists that go together; or a list
- * of such unless: {network: lenet5, pipeline.cuts: [[2]]} # leaves out points that match all of it; or a list of such
- *       only: {train.batch: 128}                        # keeps points that match one of such
- *       repeat: 3                                       # real runs, with train.seed, train.seed + 1, ...
- *       reference: {pipeline.schedule: sequential}      # which points the others are compared with, in pairs
- *       pair: [network]                                 # the keys that a pair has in common; else all but the
- * reference's axes baseline: true                                  # real runs also train sequentially, for their
- * speedup
+ *       pipeline.cuts: [[1], [2]]         # an axis: every value, crossed with the other axes
+ *       zip: {network: [lenet5, alexnet], data.set: [mnist, cifar10]}  # one axis: lists that go together
+ *       unless: {network: lenet5, pipeline.cuts: [[2]]}  # leaves out points that match all of it
+ *       only: {train.batch: 128}          # keeps points that match
+ *       repeat: 3                         # real runs, with train.seed, train.seed + 1, ...
+ *       reference: {pipeline.schedule: sequential}  # which points the others are compared with, in pairs
+ *       pair: [network]                   # what a pair has in common; else all but the reference's axes
+ *       baseline: true                    # real runs also train sequentially, for their speedup
+ *
+ * zip, unless and only may be lists of such, too.
  *
  * Points are numbered from 0, the first axis varying slowest. A condition's value matches an equal one, or is a list
  * that holds an equal one.
@@ -32,9 +33,11 @@ struct sp_sweep {
     int axis_count;
     int *entries; /* [point * axis_count + axis] */
     int point_count;
-    int *point_of; /* of each combination of entries; -1: left out */
-    int *partner;  /* of each point: the one it is compared with; -1: none. NULL: there is no reference */
-    int repeat;    /* of real runs */
+    int *point_of;      /* of each combination of entries; -1: left out */
+    int *partner;       /* of each point: the one it is compared with; -1: none. NULL: there is no reference */
+    int repeat;         /* of real runs */
+    bool labels_repeat; /* points are called alike by `label`: what it leaves open is said behind it */
+    int label_axis;     /* whose values `label` tells apart; -1: none */
     bool baseline;
 };
 
@@ -50,12 +53,17 @@ sp_status sp_sweep_experiment(const struct sp_sweep *sweep, int point, int repea
 /* The point that `point` is compared with; -1: none, or it is one itself. */
 int sp_sweep_reference(const struct sp_sweep *sweep, int point);
 
-/* What the point is called: its `label`, else its values; the caller frees. */
+/* What the point is called (common/sweep_label.c): its `label`, else its values; both where labels alone are not
+ * different. The caller frees.
+ */
 char *sp_sweep_label(const struct sp_sweep *sweep, int point);
 
 /* The swept keys, in order, and the value that a point has for one; NULL: its case leaves it alone. */
 int sp_sweep_key_count(const struct sp_sweep *sweep);
 const char *sp_sweep_key(const struct sp_sweep *sweep, int key);
 const struct sp_yaml *sp_sweep_value(const struct sp_sweep *sweep, int point, int key);
+
+/* Finds out whether labels tell the points apart, once these are made. */
+void sp_sweep_compare_labels(struct sp_sweep *sweep);
 
 #endif

@@ -71,6 +71,59 @@ static void axes_are_crossed_and_the_first_is_slowest(void **state)
     close_sweep(&o);
 }
 
+/* Of points that are called alike, the label says what it leaves open, too; values that go with it, only where it must.
+ */
+static void labels_that_repeat_say_more(void **state)
+{
+    (void)state;
+    struct opened o = open_sweep("sweep:\n"
+                                 "  pipeline.schedule: [sequential, stale]\n"
+                                 "  zip: {train.batch: [16, 32], label: [small, large]}\n");
+    expect_labels(o.sweep, "small sequential; large sequential; small stale; large stale");
+    close_sweep(&o);
+    o = open_sweep("sweep:\n"
+                   "  zip: {train.batch: [16, 32, 64], label: [small, large, large]}\n");
+    expect_labels(o.sweep, "small 16; large 32; large 64");
+    close_sweep(&o);
+    o = open_sweep("label: all\nsweep: {train.batch: [16, 32]}\n");
+    expect_labels(o.sweep, "all 16; all 32");
+    close_sweep(&o);
+    o = open_sweep("sweep:\n"
+                   "  pipeline.schedule: [sequential, stale]\n"
+                   "  zip: {train.batch: [16, 32], label: [small, large]}\n"
+                   "  unless: {train.batch: 32, pipeline.schedule: stale}\n"
+                   "  only: [{train.batch: 32}, {pipeline.schedule: stale}]\n");
+    expect_labels(o.sweep, "large; small");
+    close_sweep(&o);
+}
+
+static void too_many_runs_are_refused(void **state)
+{
+    (void)state;
+    struct sp_experiment *base = experiment_of("sweep: {train.seed: [1, 2, 3], repeat: 10000, zip: {train.lr: [1, 2], "
+                                               "train.batch: [1, 2]}}\n",
+                                               NULL, 0);
+    struct sp_sweep *sweep;
+    struct sp_error err = {0};
+    assert_int_equal(sp_sweep_create(base, &sweep, &err), SP_OK); /* 60,006 runs */
+    sp_sweep_destroy(&sweep);
+    sp_experiment_destroy(&base);
+    char *text = sp_strdup("sweep: {repeat: 10000, train.seed: [0");
+    for (int i = 1; i < 1000; i++) {
+        char *longer = sp_format("%s, %d", text, i);
+        free(text);
+        text = longer;
+    }
+    char *whole = sp_format("%s]}\n", text);
+    base = experiment_of(whole, NULL, 0);
+    assert_int_equal(sp_sweep_create(base, &sweep, &err), SP_E_INPUT);
+    assert_non_null(strstr(err.text, "1000 points, simulated and run 10000 times each, are more than 10000000 runs"));
+    sp_error_fini(&err);
+    sp_experiment_destroy(&base);
+    free(text);
+    free(whole);
+}
+
 static void zipped_lists_go_together(void **state)
 {
     (void)state;
@@ -79,7 +132,7 @@ static void zipped_lists_go_together(void **state)
                                  "  - {network: [lenet5, resnet20], data.set: [mnist, cifar10]}\n"
                                  "  - {pipeline.cuts: [[1], [1, 2]], label: [a, b]}\n");
     assert_int_equal(o.sweep->point_count, 4);
-    expect_labels(o.sweep, "a; b; a; b");
+    expect_labels(o.sweep, "a lenet5; b lenet5; a resnet20; b resnet20");
     struct sp_error err = {0};
     struct sp_experiment *e;
     assert_int_equal(sp_sweep_experiment(o.sweep, 3, 0, &e, &err), SP_OK);
@@ -176,7 +229,7 @@ static void cases_set_what_they_set(void **state)
                                  "  pipeline.cuts: [[1], [2]]\n");
     struct sp_error err = {0};
     struct sp_experiment *e;
-    expect_labels(o.sweep, "a; a; b; b");
+    expect_labels(o.sweep, "a [1]; a [2]; b [1]; b [2]");
     assert_int_equal(sp_sweep_key_count(o.sweep), 4);
     assert_string_equal(sp_sweep_key(o.sweep, 1), "train.batch");
     assert_non_null(sp_sweep_value(o.sweep, 0, 1));
@@ -308,6 +361,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(axes_are_crossed_and_the_first_is_slowest),
+        cmocka_unit_test(labels_that_repeat_say_more),
+        cmocka_unit_test(too_many_runs_are_refused),
         cmocka_unit_test(zipped_lists_go_together),
         cmocka_unit_test(a_point_keeps_what_file_and_command_line_say),
         cmocka_unit_test(unless_leaves_points_out),

@@ -121,7 +121,7 @@ sp_status program_checkpoints_init(struct program_checkpoints *checkpoints, cons
     *checkpoints = (struct program_checkpoints){
         .run = run, .folder = sp_format("%s/checkpoints", run), .writes = exec_team_rank(program->team) == 0};
     if (checkpoints->writes)
-        SP_TRY(sp_folder_hold(run, &checkpoints->hold, err));
+        SP_TRY(program_hold_folder(run, &checkpoints->hold, err));
     SP_TRY(sp_experiment_data_shape(experiment, &data, err));
     checkpoints->config = (struct exec_checkpoint_config){
         .folder = checkpoints->folder,

@@ -176,29 +176,42 @@ static sp_status parse(struct program *program, int argc, char **argv, struct sp
     return SP_OK;
 }
 
+/* Whether a command is among those of a list, "sim, compare". */
+static bool is_among(const char *command, const char *list)
+{
+    size_t length = strlen(command);
+    for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+        at += strspn(at, ", ");
+        if (strncmp(at, command, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
 /* An option that the command has no use for is a mistake of the user's. */
 static sp_status check_options(const struct program *program, struct sp_error *err)
 {
     const struct {
-        const char *command, *option;
+        const char *option, *commands;
         bool given;
-    } only[] = {{"train", "--resume", program->resume},
-                {"train", "--baseline", program->baseline},
-                {"sweep", "--sim", program->sim},
-                {"sweep", "--real", program->real},
-                {"sweep", "--dry-run", program->dry_run},
-                {"sweep", "--retry", program->retry},
-                {"profile", "--quick", program->quick},
-                {"data", "--from", program->from != NULL},
-                {"schedule", "--format", program->format != NULL},
-                {"schedule", "--minibatches", program->minibatches > 0}};
-    if (program->repeat > 0 && strcmp(program->command, "sim") != 0 && strcmp(program->command, "compare") != 0)
-        return sp_reject(err, (struct sp_mark){.file = "command line"},
-                         "--repeat goes with sim and compare, not with %s", program->command);
-    for (size_t o = 0; o < sizeof only / sizeof *only; o++)
-        if (only[o].given && strcmp(program->command, only[o].command) != 0)
+    } options[] = {{"--set", "show, schedule, sim, profile, plan, train, compare, sweep", program->set_count > 0},
+                   {"--json", "show, schedule, sim, plan, train, compare, sweep", program->json},
+                   {"-o", "sim, profile, plan, train, compare, sweep, data", program->out != NULL},
+                   {"--resume", "train", program->resume},
+                   {"--baseline", "train", program->baseline},
+                   {"--sim", "sweep", program->sim},
+                   {"--real", "sweep", program->real},
+                   {"--dry-run", "sweep", program->dry_run},
+                   {"--retry", "sweep", program->retry},
+                   {"--quick", "profile", program->quick},
+                   {"--repeat", "sim, compare", program->repeat > 0},
+                   {"--from", "data", program->from != NULL},
+                   {"--format", "schedule", program->format != NULL},
+                   {"--minibatches", "schedule", program->minibatches > 0}};
+    for (size_t o = 0; o < sizeof options / sizeof *options; o++)
+        if (options[o].given && !is_among(program->command, options[o].commands))
             return sp_reject(err, (struct sp_mark){.file = "command line"}, "%s goes with %s, not with %s",
-                             only[o].option, only[o].command, program->command);
+                             options[o].option, options[o].commands, program->command);
     return SP_OK;
 }
 

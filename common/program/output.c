@@ -172,8 +172,8 @@ enum part {
     PART_COUNT
 };
 
-/* The summary of a finished run that lies where an unfinished one leaves what it did. */
-static sp_status set_summary_aside(const char *path, struct sp_error *err)
+/* A file of another run that lies where this one leaves what it did. */
+static sp_status set_aside(const char *path, struct sp_error *err)
 {
     char *to;
     if (access(path, F_OK) != 0)
@@ -197,7 +197,7 @@ static sp_status write_part(enum part part, const char *path, const struct progr
         free(yaml);
         return status;
     case PART_SUMMARY:
-        return result->unfinished ? set_summary_aside(path, err)
+        return result->unfinished ? set_aside(path, err)
                                   : program_write_json(path, sp_summary_json(&result->summary), err);
     case PART_DEVICES:
         return write_devices(path, &result->summary, err);
@@ -218,11 +218,26 @@ static sp_status write_part(enum part part, const char *path, const struct progr
 static const char *const part_names[PART_COUNT] = {"experiment.yaml", "summary.json", "devices.csv", "timeline.csv",
                                                    "trace.json",      "metrics.csv",  "waits.csv",   "losses.csv"};
 
+/* What a training left where a simulation is to be written. */
+static sp_status set_training_aside(const char *folder, struct sp_error *err)
+{
+    char *losses = sp_format("%s/%s", folder, part_names[PART_LOSSES]);
+    bool found = access(losses, F_OK) == 0;
+    sp_status status = SP_OK;
+    for (int part = 0; part < PART_COUNT && found && status == SP_OK; part++) {
+        char *path = sp_format("%s/%s", folder, part_names[part]);
+        status = set_aside(path, err);
+        free(path);
+    }
+    free(losses);
+    return status;
+}
+
 sp_status program_write_run(const char *folder, const struct program_setup *setup, const struct program_result *result,
                             struct sp_error *err)
 {
     SP_TRY(sp_folder_make(folder, err));
-    sp_status status = SP_OK;
+    sp_status status = result->summary.real ? SP_OK : set_training_aside(folder, err);
     for (int part = 0; part < PART_COUNT && status == SP_OK; part++) {
         char *path = sp_format("%s/%s", folder, part_names[part]);
         status = write_part((enum part)part, path, setup, result, err);
@@ -244,11 +259,21 @@ sp_status program_move_run(const char *folder, const char *to, struct sp_error *
     return status;
 }
 
+sp_status program_hold_folder(const char *folder, struct sp_hold *hold, struct sp_error *err)
+{
+    char *results = sp_format("%s/results.csv", folder);
+    bool taken = access(results, F_OK) == 0;
+    free(results);
+    if (taken)
+        return sp_reject(err, (struct sp_mark){.file = folder}, "a sweep's results are there; -o names another folder");
+    return sp_folder_hold(folder, hold, err);
+}
+
 sp_status program_hold(const struct program *program, const struct program_setup *setup, struct sp_hold *hold,
                        struct sp_error *err)
 {
     char *folder = program_folder(program, setup);
-    sp_status status = sp_folder_hold(folder, hold, err);
+    sp_status status = program_hold_folder(folder, hold, err);
     free(folder);
     return status;
 }

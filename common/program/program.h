@@ -146,7 +146,9 @@ sp_status program_write_run(const char *folder, const struct program_setup *setu
                             struct sp_error *err);
 /* Moves the files of a run's folder that program_write_run writes into another folder. */
 sp_status program_move_run(const char *folder, const char *to, struct sp_error *err);
-/* Holds program_folder against other commands that write there (common/file.h). */
+/* Holds a run's folder, or program_folder, against other commands that write there (common/file.h). SP_E_INPUT: it is a
+ * sweep's. */
+sp_status program_hold_folder(const char *folder, struct sp_hold *hold, struct sp_error *err);
 sp_status program_hold(const struct program *program, const struct program_setup *setup, struct sp_hold *hold,
                        struct sp_error *err);
 /* The same into program_folder, named on stderr. */

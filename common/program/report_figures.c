@@ -233,7 +233,8 @@ static int write_prediction(const struct sweep *sweep, FILE *out)
             const struct sweep_point *point = &sweep->points[p];
             const struct sweep_estimate *predicted = &point->of[SWEEP_SIM][quantities[q].metric];
             const struct sweep_estimate *measured = &point->of[SWEEP_REAL][quantities[q].metric];
-            if (!isfinite(predicted->mean) || !isfinite(measured->mean))
+            if (!isfinite(predicted->mean) || !isfinite(measured->mean) ||
+                (quantities[q].metric == SP_METRIC_TIME && !point->same_length))
                 continue;
             fprintf(out, "%s,%s", quantities[q].name, point->series);
             put(out, quantities[q].scale * predicted->mean);

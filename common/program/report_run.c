@@ -29,18 +29,31 @@ static sp_status read_side(struct report_side *side, const char *folder, const c
     return status;
 }
 
+/* What came last: the folder's own summary is that of a run, real or not, or of a comparison. */
+static void look_at(const char *folder, bool *is_run, bool *is_real)
+{
+    char *path = report_path(folder, "summary.json");
+    json_t *summary = json_load_file(path, 0, NULL);
+    *is_run = json_object_get(summary, "devices") != NULL;
+    *is_real = json_object_get(summary, "epochs") != NULL;
+    json_decref(summary);
+    free(path);
+}
+
 static sp_status read_run(struct run *run, const char *folder, struct sp_error *err)
 {
     static const char *const labels[SIDES] = {"predicted", "measured"};
     sp_status status = SP_OK;
-    bool both = report_has(folder, "predicted/summary.json") && report_has(folder, "measured/summary.json");
+    bool is_run, is_real;
+    look_at(folder, &is_run, &is_real);
+    bool both = !is_run && report_has(folder, "predicted/summary.json") && report_has(folder, "measured/summary.json");
     for (int s = 0; s < SIDES && status == SP_OK && both; s++) {
         char *path = report_path(folder, labels[s]);
         status = read_side(&run->sides[s], path, labels[s], err);
         free(path);
     }
     if (!both) {
-        int side = report_has(folder, "losses.csv") ? MEASURED : PREDICTED;
+        int side = is_real ? MEASURED : PREDICTED;
         status = read_side(&run->sides[side], folder, labels[side], err);
     }
     run->main = run_has_side(run, MEASURED) ? &run->sides[MEASURED] : &run->sides[PREDICTED];

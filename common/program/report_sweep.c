@@ -118,6 +118,9 @@ static void read_points(struct sweep *sweep)
         }
         if (point->row[engine] < 0)
             point->row[engine] = r;
+        bool diverged = strcmp(sp_table_text(results, r, status), "diverged") == 0;
+        point->diverged = point->diverged || diverged;
+        sweep->diverged += diverged;
     }
 }
 
@@ -176,6 +179,10 @@ static void name_point(const struct sweep *sweep, struct sweep_point *point)
     }
     clean(point->panel);
     clean(point->series);
+    int minibatches = sp_table_column(results, "minibatches");
+    point->same_length = point->row[SWEEP_SIM] >= 0 && point->row[SWEEP_REAL] >= 0 &&
+                         strcmp(sp_table_text(results, point->row[SWEEP_SIM], minibatches),
+                                sp_table_text(results, point->row[SWEEP_REAL], minibatches)) == 0;
     point->is_hybrid = strchr(sweep_text(sweep, point, "schedule"), '+') != NULL;
     point->stages = sweep_number(sweep, point, "stages");
     point->devices = sweep_number(sweep, point, "devices");

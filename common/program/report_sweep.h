@@ -24,6 +24,8 @@ struct sweep_point {
     char *panel, *series;                       /* the network and what else varies; the schedule */
     double stages, devices, stale, first_phase; /* shares 0 .. 1 */
     bool is_hybrid;
+    bool diverged;    /* a real run of it did */
+    bool same_length; /* as many minibatches simulated as trained */
     struct sweep_estimate of[SWEEP_ENGINES][SP_METRIC_COUNT];
     struct sweep_estimate change[SWEEP_ENGINES][SP_METRIC_COUNT]; /* from the reference: difference; published of it */
     struct sweep_estimate factor[SWEEP_ENGINES][SP_METRIC_COUNT]; /* over the reference: ratio */
@@ -35,7 +37,7 @@ struct sweep {
     struct sp_table results, summary, comparisons, epochs; /* no rows: not there */
     struct sweep_point *points;
     int count;
-    int failed; /* rows */
+    int failed, diverged; /* rows */
 };
 
 /* Whether all runs of the sweep in FOLDER have been done and summed up. */

@@ -14,13 +14,15 @@
 
 enum { MOST_ROWS = 200 };
 
+/* The point with the largest figure (sign 1) or the least (-1), of those that did not diverge; NULL: there is none. */
 static const struct sweep_point *best(const struct sweep *sweep, enum sweep_engine engine, enum sp_metric metric,
                                       int sign)
 {
     const struct sweep_point *found = NULL;
     for (int p = 0; p < sweep->count; p++) {
         double x = sweep->points[p].of[engine][metric].mean;
-        if (isfinite(x) && (found == NULL || sign * x > sign * found->of[engine][metric].mean))
+        if (isfinite(x) && !sweep->points[p].diverged &&
+            (found == NULL || sign * x > sign * found->of[engine][metric].mean))
             found = &sweep->points[p];
     }
     return found;
@@ -45,6 +47,11 @@ static void write_fastest(struct report *report, const struct sweep *sweep, enum
 {
     const struct sweep_point *fastest = best(sweep, engine, metric, 1);
     const struct sweep_point *predicted = best(sweep, SWEEP_SIM, metric, 1);
+    if (fastest == NULL) {
+        sp_page_say(&report->page, "p",
+                    "The training of every point diverged: a lower train.lr or a warm-up may help.");
+        return;
+    }
     const char *what = metric == SP_METRIC_SPEEDUP ? "times as fast as one device" : "samples a second";
     char *value = sweep_with_interval(&fastest->of[engine][metric], 1, ""), *also = sp_strdup("");
     if (engine == SWEEP_REAL && predicted != NULL) {
@@ -98,6 +105,10 @@ static void write_prediction(struct report *report, const struct sweep *sweep)
                     metric == SP_METRIC_SPEEDUP ? "the speedup" : "the time",
                     100 * gsl_stats_median_from_sorted_data(errors, 1, (size_t)count), count, 100 * errors[count - 1],
                     worst->label);
+    else if (sweep_has(sweep, SWEEP_REAL, SP_METRIC_TIME) && sweep_has(sweep, SWEEP_SIM, SP_METRIC_TIME))
+        sp_page_say(&report->page, "p",
+                    "Predicted and measured are not held against each other: no point was simulated for as many "
+                    "minibatches as it trained.");
     else
         sp_page_say(&report->page, "p",
                     "Predicted and measured are not held against each other: it has %s alone (sweep with --sim --real "
@@ -119,7 +130,9 @@ static void write_price(struct report *report, const struct sweep *sweep)
     enum sweep_engine engine = sweep_has(sweep, SWEEP_REAL, SP_METRIC_PEAK_BYTES) ? SWEEP_REAL : SWEEP_SIM;
     const struct sweep_point *least = best(sweep, engine, SP_METRIC_PEAK_BYTES, -1);
     const struct sweep_point *most = best(sweep, engine, SP_METRIC_PEAK_BYTES, 1);
-    if (worst != NULL) {
+    if (worst != NULL && !(worst->change[SWEEP_REAL][SP_METRIC_ACCURACY].mean < 0)) {
+        sp_page_say(&report->page, "p", "No point is less accurate than its reference.");
+    } else if (worst != NULL) {
         char *drop = sweep_with_interval(&worst->change[SWEEP_REAL][SP_METRIC_ACCURACY], -100, "");
         sp_page_say(&report->page, "p",
                     "Accuracy falls most at %s, where %.3g %% of the weights are stale: by %s percentage points of the "
@@ -172,9 +185,11 @@ static void write_question(struct report *report, const struct sweep *sweep)
         free(keys);
         keys = longer;
     }
-    char failed[48] = "";
+    char failed[96] = "";
     if (sweep->failed > 0)
         snprintf(failed, sizeof failed, ", %d of them failed", sweep->failed);
+    if (sweep->diverged > 0)
+        snprintf(failed + strlen(failed), sizeof failed - strlen(failed), ", %d of them diverged", sweep->diverged);
     sp_page_say(&report->page, "p class=\"asked\"",
                 "Asked: what does the choice of %s do to speed, memory%s? %d points, %d runs%s%s.", keys,
                 sweep_has(sweep, SWEEP_REAL, SP_METRIC_ACCURACY) ? ", staleness and accuracy" : " and staleness",
@@ -224,14 +239,15 @@ static void add_values(struct cells *cells, const struct sweep *sweep, const str
                        enum sp_metric metric, double scale)
 {
     bool predicted = sweep_has(sweep, SWEEP_SIM, metric), measured = sweep_has(sweep, SWEEP_REAL, metric);
+    bool comparable = metric != SP_METRIC_TIME || point->same_length;
     char error[32];
     if (predicted)
         add(cells, sweep_with_interval(&point->of[SWEEP_SIM][metric], scale, ""));
     if (measured)
         add(cells, sweep_with_interval(&point->of[SWEEP_REAL][metric], scale, ""));
     if (predicted && measured)
-        add(cells,
-            sp_strdup(report_error(point->of[SWEEP_SIM][metric].mean, point->of[SWEEP_REAL][metric].mean, 0.1, error)));
+        add(cells, sp_strdup(report_error(comparable ? point->of[SWEEP_SIM][metric].mean : NAN,
+                                          point->of[SWEEP_REAL][metric].mean, 0.1, error)));
 }
 
 static void write_left_out(struct report *report, const struct sweep *sweep)

@@ -433,6 +433,35 @@ static sp_status no_pause(void *self, struct sp_error *err)
     return SP_OK;
 }
 
+/* Seconds of one real run of a point; NAN: it cannot be, and predictions[point] + 2 says why. */
+static double prediction(const struct work *work, int point)
+{
+    double run_s, baseline_s;
+    if (sscanf(work->predictions[point], "%lf %lf", &run_s, &baseline_s) != 2)
+        return NAN;
+    return run_s + (work->sweep->points->baseline ? baseline_s : 0);
+}
+
+static void print_predictions_json(const struct work *work)
+{
+    const struct sp_sweep *points = work->sweep->points;
+    json_t *list = json_array();
+    double total_s = 0;
+    for (int p = 0; p < points->point_count; p++) {
+        char *label = sp_sweep_label(points, p);
+        double run_s = prediction(work, p);
+        json_t *point = json_pack("{s:i, s:s, s:o}", "point", p, "label", label, "predicted_s",
+                                  isnan(run_s) ? json_null() : json_real(run_s));
+        if (isnan(run_s))
+            json_object_set_new(point, "reason", json_string(work->predictions[p] + 2));
+        json_array_append_new(list, point);
+        total_s += isnan(run_s) ? 0 : run_s * points->repeat;
+        free(label);
+    }
+    program_print_json(json_pack("{s:s, s:i, s:o, s:f}", "name", work->sweep->base->name, "repeat", points->repeat,
+                                 "points", list, "predicted_s", total_s));
+}
+
 static void print_predictions(const struct work *work)
 {
     const struct sp_sweep *points = work->sweep->points;
@@ -441,14 +470,12 @@ static void print_predictions(const struct work *work)
     printf("%5s %14s  %s\n", "point", "predicted", "");
     for (int p = 0; p < points->point_count; p++) {
         char *label = sp_sweep_label(points, p);
-        double run_s, baseline_s;
-        if (sscanf(work->predictions[p], "%lf %lf", &run_s, &baseline_s) == 2) {
-            run_s += points->baseline ? baseline_s : 0;
-            total_s += run_s * points->repeat;
-            printf("%5d %14s  %s\n", p, program_seconds(run_s, time), label);
-        } else {
+        double run_s = prediction(work, p);
+        if (isnan(run_s))
             printf("%5d %14s  %s: %s\n", p, "-", label, work->predictions[p] + 2);
-        }
+        else
+            printf("%5d %14s  %s\n", p, program_seconds(run_s, time), label);
+        total_s += isnan(run_s) ? 0 : run_s * points->repeat;
         free(label);
     }
     printf("%d point%s, %d repeat%s%s: %s of real runs\n", points->point_count, points->point_count == 1 ? "" : "s",
@@ -469,7 +496,9 @@ static sp_status dry_run(struct work *work, struct sp_error *err)
                                     .pause = no_pause,
                                     .stop = &program_stop};
     sp_status status = sp_pool_run(&config, err);
-    if (status == SP_OK)
+    if (status == SP_OK && work->sweep->program->json)
+        print_predictions_json(work);
+    else if (status == SP_OK)
         print_predictions(work);
     for (int p = 0; p < count; p++)
         free(work->predictions[p]);

@@ -60,6 +60,7 @@ uint64_t sweep_point_id(const struct sweep *sweep, int point)
     hash = mix_file(hash, experiment->network.file);
     hash = mix_file(hash, experiment->network.profile);
     hash = mix_file(hash, experiment->cost.file);
+    hash = mix_file(hash, experiment->cost.device); /* a name of experiments/devices is the program's, as its code is */
     sp_experiment_destroy(&experiment);
     return hash;
 }

@@ -34,25 +34,31 @@ static const enum sp_result columns[SP_METRIC_COUNT] = {
 struct figures {
     const struct sweep *sweep;
     int repeats;
-    double *values; /* [((point * ENGINES + engine) * repeats + repeat) * SP_METRIC_COUNT + metric] */
+    double *values;       /* [((point * ENGINES + engine) * repeats + repeat) * SP_METRIC_COUNT + metric] */
+    int64_t *minibatches; /* [(point * ENGINES + engine) * repeats + repeat]; 0: not known */
     int ok, diverged, failed;
+    int gone;     /* runs whose folder is not there any more */
+    char *reason; /* of the last that failed */
     FILE *epochs;
-    struct sp_error *err;
-    sp_status status;
 };
+
+static size_t run_row(const struct figures *f, int point, int engine, int repeat)
+{
+    return ((size_t)point * ENGINES + (size_t)engine) * (size_t)f->repeats + (size_t)repeat;
+}
 
 static double *figure(const struct figures *f, int point, int engine, int repeat, int metric)
 {
-    size_t row = ((size_t)point * ENGINES + (size_t)engine) * (size_t)f->repeats + (size_t)repeat;
-    return &f->values[row * SP_METRIC_COUNT + (size_t)metric];
+    return &f->values[run_row(f, point, engine, repeat) * SP_METRIC_COUNT + (size_t)metric];
 }
 
 /* The lines of the run's metrics.csv, behind what run they are of. */
-static sp_status copy_epochs(struct figures *f, char *const *fields)
+static void copy_epochs(struct figures *f, char *const *fields)
 {
     char *name = sp_format("%s/metrics.csv", fields[SP_RESULT_FOLDER]), *path = sweep_path(f->sweep, name), *text;
     size_t size;
-    sp_status status = sp_file_read(path, (size_t)1 << 28, NULL, &text, &size, f->err);
+    struct sp_error unread = {0};
+    sp_status status = sp_file_read(path, (size_t)1 << 28, NULL, &text, &size, &unread);
     static const enum sp_result front[] = {SP_RESULT_POINT,
                                            SP_RESULT_LABEL,
                                            SP_RESULT_REPEAT,
@@ -70,9 +76,18 @@ static sp_status copy_epochs(struct figures *f, char *const *fields)
     }
     if (status == SP_OK)
         free(text);
+    f->gone += status != SP_OK;
+    sp_error_fini(&unread);
     free(path);
     free(name);
-    return status;
+}
+
+/* A field of results.csv, which people edit, too. */
+static double number_in(const char *field)
+{
+    char *end;
+    double x = strtod(field, &end);
+    return end == field || *end != '\0' ? NAN : x;
 }
 
 static void take_row(void *self, char *const *fields)
@@ -80,17 +95,20 @@ static void take_row(void *self, char *const *fields)
     struct figures *f = self;
     const struct sweep_task *task = sweep_find(f->sweep, fields[SP_RESULT_ID]);
     const char *status = fields[SP_RESULT_STATUS];
-    if (task == NULL || f->status != SP_OK)
+    if (task == NULL)
         return;
     f->ok += strcmp(status, "ok") == 0;
     f->diverged += strcmp(status, "diverged") == 0;
     f->failed += strcmp(status, "failed") == 0;
-    for (int m = 0; m < SP_METRIC_COUNT; m++) {
-        const char *field = fields[columns[m]];
-        *figure(f, task->point, task->real, task->repeat, m) = field[0] != '\0' ? strtod(field, NULL) : NAN;
+    if (strcmp(status, "failed") == 0) {
+        free(f->reason);
+        f->reason = sp_strdup(fields[SP_RESULT_REASON]);
     }
+    for (int m = 0; m < SP_METRIC_COUNT; m++)
+        *figure(f, task->point, task->real, task->repeat, m) = number_in(fields[columns[m]]);
+    f->minibatches[run_row(f, task->point, task->real, task->repeat)] = atoll(fields[SP_RESULT_MINIBATCHES]);
     if (task->real && strcmp(status, "failed") != 0)
-        f->status = copy_epochs(f, fields);
+        copy_epochs(f, fields);
 }
 
 /* The metric of a point over its repeats; returns how many there are. */
@@ -149,16 +167,25 @@ static sp_status write_summary(const struct figures *f, FILE *out, struct sp_err
     return status;
 }
 
+/* Runs of other lengths take other times. */
+static bool can_be_compared(const struct figures *f, size_t run, size_t other, int metric)
+{
+    return metric != SP_METRIC_TIME || f->minibatches[run] == f->minibatches[other];
+}
+
 /* A point on an engine, against another. A simulated figure is the same for every repeat. */
 static struct sp_pairs compare(const struct figures *f, const int point[2], const int engine[2], int metric)
 {
     double *x = sp_calloc(2 * (size_t)f->repeats, sizeof *x), *y = x + f->repeats;
     int n = 0;
     for (int r = 0; r < f->repeats; r++) {
-        double a = *figure(f, point[0], engine[0], engine[0] == 0 ? 0 : r, metric);
-        double b = *figure(f, point[1], engine[1], engine[1] == 0 ? 0 : r, metric);
+        int repeat[2] = {engine[0] == 0 ? 0 : r, engine[1] == 0 ? 0 : r};
+        double a = *figure(f, point[0], engine[0], repeat[0], metric);
+        double b = *figure(f, point[1], engine[1], repeat[1], metric);
         bool again = engine[0] == 0 && engine[1] == 0 && r > 0;
-        if (isnan(a) || isnan(b) || again)
+        if (isnan(a) || isnan(b) || again ||
+            !can_be_compared(f, run_row(f, point[0], engine[0], repeat[0]), run_row(f, point[1], engine[1], repeat[1]),
+                             metric))
             continue;
         x[n] = a;
         y[n++] = b;
@@ -307,7 +334,6 @@ static sp_status read_figures(struct figures *f, struct sp_error *err)
               "train_accuracy,samples_per_s,staleness\n",
               f->epochs);
         status = sp_results_read(results, take_row, f, err);
-        status = status != SP_OK ? status : f->status;
         if (status == SP_OK)
             status = sp_file_commit(&epochs, err);
         else
@@ -320,10 +346,11 @@ static sp_status read_figures(struct figures *f, struct sp_error *err)
 
 sp_status sweep_summarize(const struct sweep *sweep, bool print, struct sp_error *err)
 {
-    struct figures f = {.sweep = sweep, .repeats = sweep->points->repeat, .err = err, .status = SP_OK};
-    size_t count = (size_t)sweep->points->point_count * ENGINES * (size_t)f.repeats * SP_METRIC_COUNT;
-    f.values = sp_calloc(count, sizeof *f.values);
-    for (size_t i = 0; i < count; i++)
+    struct figures f = {.sweep = sweep, .repeats = sweep->points->repeat};
+    size_t runs = (size_t)sweep->points->point_count * ENGINES * (size_t)f.repeats;
+    f.minibatches = sp_calloc(runs, sizeof *f.minibatches);
+    f.values = sp_calloc(runs * SP_METRIC_COUNT, sizeof *f.values);
+    for (size_t i = 0; i < runs * SP_METRIC_COUNT; i++)
         f.values[i] = NAN;
     sp_status status = read_figures(&f, err);
     if (status == SP_OK)
@@ -334,6 +361,14 @@ sp_status sweep_summarize(const struct sweep *sweep, bool print, struct sp_error
         print_json(&f);
     else if (status == SP_OK && print)
         print_table(&f);
+    if (status == SP_OK && print && f.gone > 0 && !sweep->program->quiet)
+        fprintf(stderr,
+                "%d of the runs have no metrics.csv in their folders any more: they are missing in epochs.csv\n",
+                f.gone);
+    if (status == SP_OK && print && f.failed > 0 && f.ok + f.diverged == 0)
+        status = SP_FAIL(err, SP_E_UNSUPPORTED, "none of %d runs could be done; the last: %s", f.failed, f.reason);
+    free(f.reason);
+    free(f.minibatches);
     free(f.values);
     return status;
 }
