@@ -74,9 +74,9 @@ struct sp_results {
 
 /*
  * Opens PATH for appending; makes it, with its header, where it is not there. `keep` sees each whole row that it holds
- * and says whether it stays; the others are taken out, into PATH.old unless torn. It may let fields point to other text,
- * which must last until its next call; the row is then written anew. Other columns than these keys make is SP_E_INPUT:
- * the file is of another sweep.
+ * and says whether it stays; the others are taken out, into PATH.old unless torn. It may let fields point to other
+ * text, which must last until its next call; the row is then written anew. Other columns than these keys make is
+ * SP_E_INPUT: the file is of another sweep.
  */
 struct sp_results_config {
     const char *const *keys;

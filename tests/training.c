@@ -53,6 +53,8 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     struct sp_error err = {0};
     bool lenet = strcmp(setting->network, "lenet5") == 0;
     struct sp_shape shape = lenet ? (struct sp_shape){1, 12, 12} : (struct sp_shape){3, 8, 8};
+    if (setting->shape.c > 0)
+        shape = setting->shape;
     struct sp_network_spec spec = {.builtin = setting->network};
     if (strchr(setting->network, '/') != NULL)
         spec = (struct sp_network_spec){.file = setting->network};

@@ -10,6 +10,7 @@
 /* What a run is made of; zero is a default everywhere. */
 struct run_setting {
     const char *network;                /* lenet5 (1x12x12), a resnet (3x8x8) or a file's path (3x8x8) */
+    struct sp_shape shape;              /* another one */
     const struct exec_backend *backend; /* NULL: ref */
     int cuts[8], cut_count;
     int *forward_devices, *backward_devices;

@@ -337,21 +337,47 @@ static sp_status run_fully_connected(const struct call *c, struct sp_error *err)
     return bias_gradient(c, err);
 }
 
-/* Running statistics: (1 - momentum) * running + momentum * batch's, the variance unbiased, as everywhere here. */
-static sp_status run_batch_norm(const struct call *c, struct sp_error *err)
+static sp_status normalize(const struct call *c, float *mean, float *variance, struct sp_error *err)
 {
     const struct exec_io *io = c->io;
     const struct exec_cuda_layer *it = c->it;
     const struct sp_layer_settings *s = &it->layer->settings;
+    float *saved = io->saved;
+    CUDNN_TRY(cudnnBatchNormalizationForwardTraining(c->queue->cudnn, CUDNN_BATCHNORM_SPATIAL, &one, &zero, it->in,
+                                                     io->input[0], it->out, io->output, it->parameter, io->parameter[0],
+                                                     io->parameter[1], (double)s->momentum, mean, variance,
+                                                     (double)s->epsilon, saved, saved + it->layer->in.c));
+    return SP_OK;
+}
+
+/*
+ * Running statistics: (1 - momentum) * running + momentum * batch's, the variance unbiased, as everywhere here. That of
+ * a single value would be 0 / 0, and is what cuDNN takes; here it is 0.
+ */
+static sp_status normalize_and_follow(const struct call *c, struct sp_error *err)
+{
+    const struct exec_cuda_layer *it = c->it;
+    const float momentum = it->layer->settings.momentum, rest = 1 - momentum;
+    float *mean = c->io->state, *variance = mean + it->layer->in.c;
+    if (elements(c, it->layer->in) > (size_t)it->layer->in.c)
+        return normalize(c, mean, variance, err);
+    SP_TRY(normalize(c, NULL, NULL, err));
+    CUDNN_TRY(cudnnAddTensor(c->queue->cudnn, &momentum, it->parameter, c->io->saved, &rest, it->parameter, mean));
+    CUDNN_TRY(cudnnScaleTensor(c->queue->cudnn, it->parameter, variance, &rest));
+    return SP_OK;
+}
+
+static sp_status run_batch_norm(const struct call *c, struct sp_error *err)
+{
+    const struct exec_io *io = c->io;
+    const struct exec_cuda_layer *it = c->it;
     cudnnHandle_t cudnn = c->queue->cudnn;
     int C = it->layer->in.c;
     float *mean = io->state, *saved = io->saved;
-    double epsilon = (double)s->epsilon;
+    double epsilon = (double)it->layer->settings.epsilon;
     if (c->pass == SP_PASS_FORWARD)
-        CUDNN_TRY(cudnnBatchNormalizationForwardTraining(
-            cudnn, CUDNN_BATCHNORM_SPATIAL, &one, &zero, it->in, io->input[0], it->out, io->output, it->parameter,
-            io->parameter[0], io->parameter[1], (double)s->momentum, mean, mean + C, epsilon, saved, saved + C));
-    else if (c->pass == SP_PASS_EVALUATE)
+        return normalize_and_follow(c, err);
+    if (c->pass == SP_PASS_EVALUATE)
         CUDNN_TRY(cudnnBatchNormalizationForwardInference(cudnn, CUDNN_BATCHNORM_SPATIAL, &one, &zero, it->in,
                                                           io->input[0], it->out, io->output, it->parameter,
                                                           io->parameter[0], io->parameter[1], mean, mean + C, epsilon));

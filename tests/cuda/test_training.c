@@ -129,6 +129,33 @@ static void every_schedule_trains_the_weights_of_the_reference(void **state)
     print_message("weights are off by %.1e of the largest at most\n", worst);
 }
 
+/* ResNet-8 of 4 x 4 pixels ends in batch norms of 1 x 1: of microbatches of one sample, one value a channel, whose
+ * running statistics evaluations use. */
+static void one_value_a_channel_can_be_normalized(void **state)
+{
+    (void)state;
+    struct run_setting s = {.network = "resnet8",
+                            .shape = {3, 4, 4},
+                            .backend = &exec_cuda_backend,
+                            .cuts = {3},
+                            .cut_count = 1,
+                            .schedule = "gpipe",
+                            .microbatches = 4,
+                            .minibatches = 8,
+                            .evaluate_every = 4,
+                            .lr = 0.02f};
+    devices_set(2);
+    struct outcome cuda = train(&s);
+    s.backend = &exec_ref_backend;
+    struct outcome ref = train(&s);
+    assert_true(distance(&ref, &cuda) < 1e-4);
+    assert_int_equal(cuda.evaluations, 2);
+    for (int e = 0; e < 2; e++)
+        assert_true(fabs(cuda.test_loss[e] - ref.test_loss[e]) < 1e-4);
+    outcome_free(&cuda);
+    outcome_free(&ref);
+}
+
 /* A plan drawn at random: network, cuts, phases, placement on up to three devices, microbatches, evaluation. */
 struct drawn {
     struct run_setting setting;
@@ -388,6 +415,7 @@ int main(int argc, char **argv)
     plans = argc > 1 ? atoi(argv[1]) : plans;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_schedule_trains_the_weights_of_the_reference),
+        cmocka_unit_test(one_value_a_channel_can_be_normalized),
         cmocka_unit_test(the_same_bits_whatever_the_timing),
         cmocka_unit_test(memory_is_taken_as_planned_and_before_the_first_cycle_ends),
         cmocka_unit_test(spans_are_those_of_the_plan),

@@ -81,7 +81,7 @@ static void run_training(void *argument)
             b->saved_inverse[i] = (float)inverse;
         }
         if (b->running_mean != NULL) {
-            double unbiased = g.count > 1 ? variance * (double)g.count / (double)(g.count - 1) : variance;
+            double unbiased = variance * (double)g.count / (double)(g.count - 1); /* of one value: 0 / 0, as there */
             b->running_mean[i] = (float)(b->running_mean[i] * (1 - b->factor) + mean * b->factor);
             b->running_variance[i] = (float)(b->running_variance[i] * (1 - b->factor) + unbiased * b->factor);
         }

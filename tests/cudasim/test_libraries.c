@@ -555,6 +555,30 @@ static void batch_norm_keeps_running_statistics(void **state)
     OK(cudnnDestroyTensorDescriptor(parameters));
 }
 
+/* The one value of a channel, 3: its mean, from 10 by 0.25: 8.25; its unbiased variance is 0 / 0. */
+static void batch_norm_of_one_value_has_no_running_variance(void **state)
+{
+    (void)state;
+    cudnnTensorDescriptor_t shape;
+    OK(cudnnCreateTensorDescriptor(&shape));
+    OK(cudnnSetTensor4dDescriptor(shape, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 1, 1, 1, 1));
+    const float x = 3, mean = 10, variance = 20;
+    float got, *gx = to_device(&x, 1), *gy = to_device(&x, 1), *scale = to_device(&one, 1), *bias = to_device(&one, 1);
+    float *gm = to_device(&mean, 1), *gv = to_device(&variance, 1);
+    OK(cudnnBatchNormalizationForwardTraining(cudnn, CUDNN_BATCHNORM_SPATIAL, &one, &zero, shape, gx, shape, gy, shape,
+                                              scale, bias, 0.25, gm, gv, 1e-5, NULL, NULL));
+    to_host(&got, gm, 1);
+    assert_float_equal(got, 8.25, 1e-6);
+    to_host(&got, gv, 1);
+    assert_true(isnan(got));
+    to_host(&got, gy, 1);
+    assert_true(got == 1);
+    float *all[] = {gx, gy, scale, bias, gm, gv};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        OK(cudaFree(all[i]));
+    OK(cudnnDestroyTensorDescriptor(shape));
+}
+
 /* y (2, 3, 1, 2) = 1 .. 12; a bias of 100, 200, 300 by channel; then its gradient, the sums by channel. */
 static void a_bias_is_added_and_summed(void **state)
 {
@@ -626,6 +650,7 @@ int main(void)
         cmocka_unit_test(algorithm_0_is_not_deterministic),
         cmocka_unit_test(layers_forward_and_backward),
         cmocka_unit_test(batch_norm_keeps_running_statistics),
+        cmocka_unit_test(batch_norm_of_one_value_has_no_running_variance),
         cmocka_unit_test(a_bias_is_added_and_summed),
         cmocka_unit_test(a_failure_has_the_librarys_code),
     };
