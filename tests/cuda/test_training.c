@@ -7,6 +7,7 @@
 #include "tests/training.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -318,7 +319,9 @@ static void spans_must_be_those_of_the_plan(const struct exec_backend *backend)
         assert_int_equal(lane->total.count[SP_SPAN_UPDATE], 20);
         assert_int_equal(lane->total.count[SP_SPAN_EVALUATE], 2 * 3); /* 10 samples in minibatches of 4 */
         const struct sp_lane *copies = &trace->lanes[2 + 2 * d];      /* activations, evaluation's, gradients */
-        assert_true(trace->lane_count == 5 && copies->total.count[SP_SPAN_TRANSFER] == 20);
+        int64_t transfers =
+            copies->total.count[SP_SPAN_TRANSFER]; /* a host far ahead of its device times 16 at least */
+        assert_true(trace->lane_count == 5 && transfers <= 20 && transfers >= 16);
         assert_true(copies->spans[0].end_s > copies->spans[0].start_s && copies->spans[0].start_s > 0);
         assert_true(sp_trace_busy_s(trace, d) > 0 && sp_trace_busy_s(trace, d) <= exec_trainer_time_s(run.trainer));
     }
@@ -343,29 +346,64 @@ static void spans_do_not_depend_on_when_the_host_wakes(void **state)
     spans_must_be_those_of_the_plan(&late);
 }
 
-/* A clock of the device that goes a thousand times too fast, and the longest time that was asked for. */
-static _Atomic double longest_s;
+/* A clock of the device that goes a million times too fast, and how many records of events lie at most between two
+ * that were asked for the time between them. */
+enum { EVENTS_MAX = 4096 };
+static const double times_too_fast = 1e6;
+static struct {
+    pthread_mutex_t mutex;
+    const void *events[EVENTS_MAX];
+    int64_t recorded[EVENTS_MAX]; /* when last, in records */
+    int count;
+    int64_t records, longest;
+} clock_of = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* Locked. */
+static int64_t *when_recorded(const void *event)
+{
+    int n = 0;
+    while (n < clock_of.count && clock_of.events[n] != event)
+        n++;
+    assert_true(n < EVENTS_MAX);
+    clock_of.events[n] = event;
+    clock_of.count = n == clock_of.count ? n + 1 : clock_of.count;
+    return &clock_of.recorded[n];
+}
+
+static sp_status record_counted(void *queue, void *event, struct sp_error *err)
+{
+    pthread_mutex_lock(&clock_of.mutex);
+    *when_recorded(event) = ++clock_of.records;
+    pthread_mutex_unlock(&clock_of.mutex);
+    return exec_cuda_async.record(queue, event, err);
+}
 
 static sp_status elapsed_fast(void *from, void *to, double *seconds, struct sp_error *err)
 {
     SP_TRY(exec_cuda_async.elapsed_s(from, to, seconds, err));
-    *seconds *= 1000;
-    for (double seen = longest_s; *seconds > seen && !atomic_compare_exchange_weak(&longest_s, &seen, *seconds);)
-        ;
+    *seconds *= times_too_fast;
+    pthread_mutex_lock(&clock_of.mutex);
+    int64_t between = *when_recorded(to) - *when_recorded(from);
+    clock_of.longest = between > clock_of.longest ? between : clock_of.longest;
+    pthread_mutex_unlock(&clock_of.mutex);
     return SP_OK;
 }
 
 /*
- * Between two events CUDA tells milliseconds in a float, so no time is asked for that goes back far: in a run of a
- * hundred minibatches that takes minutes by the device's clock, none of half of it (the host may be some
- * minibatches ahead of the device). And what is told is right: a message leaves when the F that made it has ended, and
- * before the B that it leads to begins.
+ * Between two events CUDA tells milliseconds in a float, so no time is asked for that goes back far: by this clock each
+ * minibatch takes longer than may be counted from one event on, on any device, and of all records of events less than
+ * half lie between any two (the host is ahead of the device by some minibatches). And what is told is right: a message
+ * leaves when the F that made it has ended, and before the B that it leads to begins. CUDA tells half a microsecond; 5
+ * are let pass.
  */
 static void times_are_counted_from_not_long_ago(void **state)
 {
     (void)state;
+    enum { MINIBATCHES = 400 };
+    const double slack_s = 5e-6 * times_too_fast;
     struct exec_backend fast = exec_cuda_backend;
     struct exec_async async = exec_cuda_async;
+    async.record = record_counted;
     async.elapsed_s = elapsed_fast;
     fast.async = &async;
     devices_set(2);
@@ -374,16 +412,14 @@ static void times_are_counted_from_not_long_ago(void **state)
                             .cuts = {2},
                             .cut_count = 1,
                             .schedule = "stale",
-                            .minibatches = 100,
+                            .minibatches = MINIBATCHES,
                             .lr = 0.01f};
     struct run run;
     run_open(&s, &run);
-    longest_s = 0;
     run_train(&run);
     const struct sp_trace *trace = exec_trainer_trace(run.trainer);
     const struct sp_lane *device = &trace->lanes[0], *copies = &trace->lanes[2];
-    double ended_s[100] = {0}, begun_s[100] = {0},
-           whole_s = copies->spans[copies->count - 1].end_s - copies->spans[0].start_s;
+    double ended_s[MINIBATCHES] = {0}, begun_s[MINIBATCHES] = {0};
     for (int64_t n = 0; n < device->count; n++) {
         const struct sp_span *span = &device->spans[n];
         if (span->kind == SP_SPAN_FORWARD)
@@ -397,15 +433,15 @@ static void times_are_counted_from_not_long_ago(void **state)
         double left_s = copies->spans[n].start_s;
         if (begun_s[m] == 0) /* spans are kept of the first minibatches only */
             continue;
-        if (left_s < ended_s[m] - 1e-3 || left_s > begun_s[m] + 1e-3)
-            fail_msg("F %lld ended at %.6f s, its B began at %.6f s; its message left at %.6f s", (long long)m,
+        if (left_s < ended_s[m] - slack_s || left_s > begun_s[m] + slack_s)
+            fail_msg("F %lld ended at %.3f s, its B began at %.3f s; its message left at %.3f s", (long long)m,
                      ended_s[m], begun_s[m], left_s);
         compared++;
     }
-    assert_true(compared > 20);
-    print_message("of %.0f s the longest asked for at once was %.1f s\n", whole_s, longest_s);
-    assert_true(whole_s > 20);
-    assert_true(longest_s < whole_s / 2);
+    assert_true(compared >= 16); /* as many as are timed even where none has come */
+    print_message("of %lld records %lld lie at most between two\n", (long long)clock_of.records,
+                  (long long)clock_of.longest);
+    assert_true(clock_of.records > 4 * MINIBATCHES && clock_of.longest < clock_of.records / 2);
     run_close(&run);
 }
 
