@@ -67,8 +67,9 @@ const struct sp_option sp_options[] = {
     {"devices.tf32", BOOL(devices.tf32), "false", "cuda: products may be rounded to TF32, which newer chips do faster",
      NULL, NULL},
     {"devices.graphs", TEXT(devices.graphs, "auto, on, off"), "auto",
-     "cuda: launch what comes again at the same addresses as one CUDA graph; auto: where it is long enough", NULL,
-     NULL},
+     "cuda: launch what comes again at the same addresses as one CUDA graph; auto: where it is long enough and "
+     "the run is one process",
+     NULL, NULL},
     {"train.batch", INT(train.batch, 1, 1e6), "128", "samples of a minibatch", NULL, NULL},
     {"train.epochs", INT64(train.epochs, 1, 1e6), "5", "passes over the training samples", NULL, NULL},
     {"train.iterations", INT64(train.iterations, 0, 1e12), "0", "minibatches, instead of epochs", NULL, NULL},

@@ -62,6 +62,8 @@ sp_status exec_bodies_create(struct exec_run *run, struct sp_error *err)
 {
     (void)err;
     bool on = run->config.graphs == EXEC_GRAPHS_ON;
+    if (!on && exec_team_size(run->team) > 1)
+        return SP_OK;
     if (run->config.graphs == EXEC_GRAPHS_OFF || run->flow->async->capture_begin == NULL || run->layers != NULL)
         return SP_OK;
     struct exec_bodies *bodies = run->flow->bodies = sp_calloc(1, sizeof *bodies);

@@ -16,7 +16,8 @@
  * graphs.
  *
  * Times do not depend on it: they are read from events before and behind the body. Where single layers are timed there
- * are no graphs.
+ * are no graphs. With several processes there are none unless the experiment says `on`: to make one may wait for the
+ * device, whose messages wait for the other process, which may wait for its own device likewise.
  */
 #ifndef EXEC_BODY_H
 #define EXEC_BODY_H

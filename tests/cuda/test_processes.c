@@ -235,6 +235,29 @@ static void processes_train_the_weights_of_one(void **state)
     train_both_ways(&resnet8, 2);
 }
 
+/* To make a graph may wait for the device while the other process does the same, so there are none unless asked for. */
+static void processes_make_graphs_only_where_asked(void **state)
+{
+    (void)state;
+    static const enum exec_graphs asked[] = {EXEC_GRAPHS_AUTO, EXEC_GRAPHS_ON};
+    devices_set(2);
+    for (int n = 0; n < 2; n++) {
+        struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};
+        struct run one;
+        ranks[0].setting.graphs = ranks[1].setting.graphs = asked[n];
+        run_open(&ranks[0].setting, &one);
+        run_train(&one);
+        assert_true(exec_trainer_graphs(one.trainer).captured > 0);
+        run_ranks(ranks, 2);
+        expect_fine(ranks, 2);
+        expect_same_weights(ranks, 2, &one);
+        for (int r = 0; r < 2; r++)
+            assert_int_equal(exec_trainer_graphs(ranks[r].run.trainer).captured > 0, asked[n] == EXEC_GRAPHS_ON);
+        run_close(&one);
+        end_ranks(ranks, 2);
+    }
+}
+
 /* ---- checkpoints ---- */
 
 static char folder[64];
@@ -552,6 +575,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(processes_train_the_weights_of_one, nothing_is_left),
+        cmocka_unit_test_teardown(processes_make_graphs_only_where_asked, nothing_is_left),
         cmocka_unit_test_setup_teardown(a_run_of_processes_is_resumed_by_any_number, make_folder, remove_folder),
         cmocka_unit_test_teardown(calls_of_nccl_may_fail, nothing_is_left),
         cmocka_unit_test_teardown(any_call_may_fail_in_any_process, nothing_is_left),
