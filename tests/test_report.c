@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -277,6 +278,52 @@ static void plans_that_take_no_time_are_listed(void **state)
     free(csv);
 }
 
+/* What a figure is made of may be damaged: the page says so in its place, and has the rest. */
+static void a_figure_that_fails_leaves_the_page(void **state)
+{
+    (void)state;
+    char *words = sp_format("report %s/run", test_folder);
+    free(write_file("run/devices.csv", "nothing\n"));
+    assert_int_equal(run_program(words), 1);
+    char *html = read_file("run/report.html");
+    check_nesting(html);
+    assert_int_equal(occurrences(html, "No figure: "), 2); /* utilization, memory */
+    assert_int_equal(occurrences(html, "<figure"), 1);
+    assert_int_equal(occurrences(html, "To reproduce it"), 1);
+    free(html);
+    free(words);
+}
+
+/* A simulation where a training's files are sets these aside, and is what is reported then. */
+static void what_came_last_is_reported(void **state)
+{
+    (void)state;
+    char *words = sp_format("sim -q %s/page.yaml -o %s/both", test_folder, test_folder);
+    char *folder = sp_format("%s/both", test_folder), *report = sp_format("report %s", folder), *text;
+    assert_int_equal(mkdir(folder, 0777), 0);
+    free(write_file("both/losses.csv", "minibatch,loss\n0,2.3\n"));
+    free(write_file("both/summary.json", "{\"trained\": true}"));
+    assert_int_equal(run_program(words), 0);
+    assert_int_equal(run_program(report), 0);
+    text = read_file("both/report.html");
+    assert_int_equal(occurrences(text, "<h1>page: predicted</h1>"), 1);
+    free(text);
+    text = read_file("both/summary.json.old");
+    assert_string_equal(text, "{\"trained\": true}");
+    free(text);
+    text = read_file("both/losses.csv.old");
+    assert_string_equal(text, "minibatch,loss\n0,2.3\n");
+    free(text);
+    free(write_file("both/results.csv", "id\n"));
+    assert_int_equal(run_program(words), 2); /* no run goes into a sweep's folder */
+    text = read_file("said");
+    assert_non_null(strstr(text, "a sweep's results are there"));
+    free(text);
+    free(report);
+    free(folder);
+    free(words);
+}
+
 /* A damaged file of the run: one line with its place, exit status 2, no page. */
 static void a_damaged_run_is_told(void **state)
 {
@@ -473,6 +520,8 @@ int main(void)
         cmocka_unit_test(timelines_are_read),
         cmocka_unit_test(the_page_of_a_run_needs_nothing_else),
         cmocka_unit_test(plans_that_take_no_time_are_listed),
+        cmocka_unit_test(a_figure_that_fails_leaves_the_page),
+        cmocka_unit_test(what_came_last_is_reported),
         cmocka_unit_test(a_damaged_run_is_told),
         cmocka_unit_test(the_page_of_a_sweep_says_what_its_files_say),
         cmocka_unit_test(what_goes_with_the_network_is_not_in_a_panels_name),

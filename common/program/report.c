@@ -76,7 +76,7 @@ const char *report_error(double predicted, double measured, double far, char buf
     return buffer;
 }
 
-sp_status report_draw(struct report *report, const struct report_figure *figure, struct sp_error *err)
+static sp_status draw(struct report *report, const struct report_figure *figure, struct sp_error *err)
 {
     char *out = report_path(report->figures, figure->name), *svg = sp_format("%s.svg", out);
     sp_status status = sp_draw(report->plots, figure->script, figure->data, figure->path, out, err);
@@ -89,15 +89,14 @@ sp_status report_draw(struct report *report, const struct report_figure *figure,
     return status;
 }
 
-void report_draw_or_tell(struct report *report, const struct report_figure *figure, sp_status *status,
-                         struct sp_error *err)
+void report_draw(struct report *report, const struct report_figure *figure)
 {
     struct sp_error wrong = {0};
-    sp_status drawn = report_draw(report, figure, &wrong);
-    if (drawn != SP_OK) {
+    sp_status drawn = draw(report, figure, &wrong);
+    if (drawn != SP_OK)
         sp_page_say(&report->page, "p class=\"note\"", "No figure: %s", wrong.text);
-        *status = SP_FAIL(err, drawn, "%s", wrong.text);
-    }
+    if (drawn != SP_OK && report->undrawn == SP_OK)
+        report->undrawn = SP_FAIL(&report->why, drawn, "%s", wrong.text);
     sp_error_fini(&wrong);
 }
 
@@ -142,6 +141,9 @@ static sp_status write_report(struct report *report, page_writer writer, struct 
         status = sp_page_write(&report->page, report->plots, title, path, err);
     if (status == SP_OK && !report->quiet)
         fprintf(stderr, "%s\n", path);
+    if (status == SP_OK && report->undrawn != SP_OK)
+        status = SP_FAIL(err, report->undrawn, "%s", report->why.text);
+    sp_error_fini(&report->why);
     sp_page_fini(&report->page);
     free(title);
     free(path);

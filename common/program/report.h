@@ -16,6 +16,8 @@ struct report {
     char *figures;      /* FOLDER/figures */
     bool quiet;
     struct sp_page page;
+    sp_status undrawn; /* what went wrong with the first figure that could not be drawn */
+    struct sp_error why;
 };
 
 /* What a run left on one of its sides. */
@@ -42,15 +44,12 @@ const char *report_real(double x, char buffer[32]);
 const char *report_error(double predicted, double measured, double far, char buffer[32]);
 
 /* Draws figures/NAME.* with SCRIPT from `path` ("csv" or "folder") and puts it on the page, unless its caption is
- * NULL; `csv` is the table behind it, or NULL. */
+ * NULL; `csv` is the table behind it, or NULL. What goes wrong is told on the page, which has the rest all the same,
+ * and kept in `undrawn`. */
 struct report_figure {
     const char *name, *script, *data, *path, *csv, *caption;
 };
-sp_status report_draw(struct report *report, const struct report_figure *figure, struct sp_error *err);
-
-/* The same; what goes wrong is told on the page and in `err` and set in *status, and the rest goes on. */
-void report_draw_or_tell(struct report *report, const struct report_figure *figure, sp_status *status,
-                         struct sp_error *err);
+void report_draw(struct report *report, const struct report_figure *figure);
 
 /* The title of the page; the caller frees. `report->page` is begun. */
 sp_status report_run(struct report *report, char **title, struct sp_error *err);

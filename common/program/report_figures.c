@@ -356,10 +356,8 @@ sp_status sweep_write_figures(struct report *report, const struct sweep *sweep, 
         if (written != SP_OK)
             status = written;
         if (written == SP_OK && rows > 0)
-            report_draw_or_tell(
-                report,
-                &(struct report_figure){figures[f].name, figures[f].name, "csv", path, path, figures[f].caption},
-                &status, err);
+            report_draw(report, &(struct report_figure){figures[f].name, figures[f].name, "csv", path, path,
+                                                        figures[f].caption});
         free(name);
         free(path);
     }

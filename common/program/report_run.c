@@ -130,7 +130,7 @@ static sp_status write_figures(struct report *report, const struct run *run, str
     status = write_staleness(run, staleness, err);
     for (size_t f = 0; f < sizeof figures / sizeof *figures; f++)
         if (wanted[f])
-            report_draw_or_tell(report, &figures[f], &status, err);
+            report_draw(report, &figures[f]);
     fputs("</div>\n", report->page.out);
     free(staleness);
     free(devices);
