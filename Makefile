@@ -193,7 +193,7 @@ paper-quick: deps
 bench: $(addprefix $B/tests/,$(BENCHES)) $B/stalepipe
 	@for bench in $(addprefix $B/tests/,$(BENCHES)); do $$bench || exit 1; done
 	@tests/bench/step_pairs
-	@tests/bench/predictions && tests/regression/check experiments/results/predictions.csv
+	@tests/bench/predictions --out $B/predictions.csv && tests/regression/check $B/predictions.csv
 	@tests/bench/sweep_points
 	@tests/bench/sweep_killed
 

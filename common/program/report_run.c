@@ -145,8 +145,9 @@ static void write_reproduce(struct report *report, const struct run *run)
     /* The experiment.yaml of a plan is that of the best. */
     const char *command = run_is_comparison(run) ? "compare" : run_has_side(run, MEASURED) ? "train" : "sim";
     sp_page_say(&report->page, "h2", "To reproduce it");
-    sp_page_say(&report->page, "pre", "build/stalepipe %s %s/experiment.yaml -o again\nbuild/stalepipe report again",
-                command, run->main->folder);
+    bool baseline = !run_is_comparison(run) && isfinite(run_number(run, MEASURED, "speedup"));
+    sp_page_say(&report->page, "pre", "build/stalepipe %s%s %s/experiment.yaml -o again\nbuild/stalepipe report again",
+                command, baseline ? " --baseline" : "", run->main->folder);
     report_experiment(report, run->main->folder);
     sp_page_say(&report->page, "p class=\"note\"", "%s",
                 run_is_comparison(run) ? "Both sides as one trace for Perfetto (ui.perfetto.dev): trace.json."
