@@ -22,22 +22,8 @@ PROGRAM := $(wildcard common/program/*.c)
 SUITES := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c tests/properties/test_*.c)))
 # The comparison with SimGrid needs its headers (Debian: libsimgrid-dev); everything else does without.
 SIMGRID := $(wildcard /usr/include/simgrid/engine.h)
-# CUDA is found by its headers: CUDA=0 does without, CUDA=1 makes absence an error. Tests link tests/cudasim in its place.
-CUDA_HOME ?= /usr/local/cuda
-CUDA_LIB := $(patsubst %/libcudnn.so,%,$(firstword $(wildcard $(CUDA_HOME)/lib64/libcudnn.so $(CUDA_HOME)/lib/libcudnn.so)))
-CUDA_HEADERS := $(if $(filter 0,$(CUDA)),,$(and $(wildcard $(CUDA_HOME)/include/cuda_runtime.h),$(wildcard $(CUDA_HOME)/include/cudnn.h)))
-CUDA_FOUND := $(and $(CUDA_HEADERS),$(CUDA_LIB),$(shell command -v $(CXX)))
-ifeq ($(CUDA)$(CUDA_FOUND),1)
-$(error CUDA=1, but there are no CUDA and cuDNN headers and libraries below $(CUDA_HOME))
-endif
-# The program itself needs nvcc too. CUDA_CHIPS: compute capabilities to build for; newer chips compile the newest one's PTX.
-NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc))
-CUDA_CHIPS ?= 75 80 86 89 90 100 120
-CUDA_READY := $(if $(SAN),,$(and $(CUDA_FOUND),$(NVCC),$(wildcard $(CUDA_LIB)/libcublas.so),$(wildcard $(CUDA_LIB)/libcudart.so)))
-ifeq ($(CUDA)$(SAN)$(CUDA_READY),1)
-$(error CUDA=1, but nvcc, cuBLAS or the CUDA runtime are not below $(CUDA_HOME))
-endif
-NCCL := $(and $(wildcard $(CUDA_HOME)/include/nccl.h),$(wildcard $(CUDA_LIB)/libnccl.so))
+# CUDA=0 does without CUDA, CUDA=1 makes absence an error. Tests link tests/cudasim in its place.
+include exec/cuda/find.mk
 NO_NCCL := $(if $(NCCL),,exec/cuda/nccl.c tests/cudasim/nccl.c tests/cudasim/nccl_reduce.c tests/cudasim/test_nccl.c tests/cuda/test_processes.c)
 CUDA_SUITES := $(if $(CUDA_FOUND),$(patsubst tests/%.c,%,$(filter-out $(NO_NCCL),$(sort $(wildcard tests/cudasim/test_*.c tests/cuda/test_*.c)))))
 SUITES += $(CUDA_SUITES)
@@ -58,19 +44,18 @@ endif
 summary:
 	@printf 'oneDNN %s; CUDA %s; MPI %s\n' \
 	    "$$(printf '#include <oneapi/dnnl/dnnl_version.h>\nDNNL_VERSION_MAJOR.DNNL_VERSION_MINOR\n' | $(CC) $(FLAGS) -E -P - 2>/dev/null | tail -1 | tr -d ' ')" \
-	    "$(if $(CUDA_READY),in $(CUDA_HOME) for chips $(CUDA_CHIPS)$(if $(NCCL),, without NCCL: one process a run),not found: no backend cuda)" \
+	    "$(CUDA_SUMMARY)" \
 	    "$$(command -v mpicc >/dev/null && echo 'found, no transport uses it' || echo 'not found')"
 .PHONY: summary
 all: summary $(if $(PROGRAM),$B/stalepipe,$B/libstalepipe.a) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
 
-CUDA_REAL := -lcudnn -lcublas -lcudart $(if $(NCCL),-lnccl)
 # The CUDA backend is a library that the program opens; what it needs of ours it finds in the program.
 CUDA_HOST := $(call objects,$(filter-out exec/cuda/find.c $(NO_NCCL),$(wildcard exec/cuda/*.c)))
 $B/stalepipe: $(call objects,$(PROGRAM)) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -rdynamic -o $@ $^ $(LIBS)
 	$(if $(CUDA_READY),,$(Q)rm -f $B/stalepipe-cuda.so)
 $B/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.o
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) $(CUDA_REAL) -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ $(CUDA_RPATH) $(CUDA_REAL) -lstdc++
 
 # Prints what each kernel takes on the chip where that is most, and fails where registers do not suffice.
 NVCC_FLAGS := -std=c++17 -O3 -Xcompiler -fPIC -fmad=false -I. -ccbin $(CC) -Werror all-warnings -Xptxas -v \
@@ -81,7 +66,7 @@ $B/exec/cuda/%.o: exec/cuda/%.cu $B/flags $B/cuda-flags
 	$(call SAY,NVCC,$<)$(NVCC) $(NVCC_FLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@ 2>$@.log || { cat $@.log; exit 1; }
 	$(Q)awk -f exec/cuda/spills.awk $@.log || { rm -f $@; exit 1; }
 $B/cuda-flags: FORCE
-	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
+	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_FLAGS) $(CUDA_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS) $(CUDA_FLAGS)' > $@
 
 $B/libstalepipe.a: $(call objects,$(SOURCES))
 	$(call SAY,AR,$@)rm -f $@; ar rcs $@ $^
@@ -107,10 +92,10 @@ $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # The stand-in for CUDA devices. ThreadSanitizer must not see its queues, so it is told of them by hand.
-CUDA_FLAGS := -isystem $(CUDA_HOME)/include
 CUDASIM_FLAGS := $(filter-out -fsanitize=thread,$(FLAGS)) $(if $(filter thread,$(SAN)),-DCUDASIM_TSAN=1) $(CUDA_FLAGS)
 CUDASIM := $(call objects,$(filter-out tests/cudasim/test_% $(NO_NCCL),$(wildcard tests/cudasim/*.c)))
 CUDASIM_KERNELS := $B/tests/cudasim/kernels.cudasim.o
+$(CUDASIM) $(CUDA_HOST): $B/cuda-flags
 $(CUDASIM): private FLAGS := $(CUDASIM_FLAGS) -fPIC
 $(CUDA_HOST): private FLAGS += $(CUDA_FLAGS) -fPIC
 $B/tests/cudasim/test_%.o: private FLAGS += $(CUDA_FLAGS)
@@ -122,23 +107,23 @@ $B/%.cudasim.o: %.cu $B/flags
 	$(call SAY,CXX,$<)$(CXX) -std=c++17 $(filter-out -std=% -Wmissing-prototypes -Wstrict-prototypes,$(FLAGS)) $(CUDA_FLAGS) $(CFLAGS) \
 	    -fPIC -include tests/cudasim/kernel.h -MMD -MP -x c++ -c $< -o $@
 $B/tests/cudasim/%: $B/tests/cudasim/%.o $(CUDASIM_KERNELS) $B/tests/libcudasim.a $B/libstalepipe.a
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(CUDA_RPATH) $(CUDNN_LIBRARY) $(LIBS) -lcmocka -lstdc++
 
 # The CUDA executor on it; and the same tests on the GPUs of this machine.
 $B/tests/cuda/%.o: private FLAGS += $(CUDA_FLAGS)
 $B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o \
     $B/tests/libcudasim.a $B/libstalepipe.a
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn $(LIBS) -lcmocka -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(CUDA_RPATH) $(CUDNN_LIBRARY) $(LIBS) -lcmocka -lstdc++
 $B/tests/gpu/%: $B/tests/cuda/%.o $B/tests/cuda/gpus.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.o $B/libstalepipe.a
 	@mkdir -p $(@D)
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) $(CUDA_REAL) $(LIBS) -lcmocka -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(CUDA_RPATH) $(CUDA_REAL) $(LIBS) -lcmocka -lstdc++
 
 # The program on the stand-in device, for trying commands: build/standin/stalepipe.
 $B/standin/stalepipe: $B/stalepipe $B/standin/stalepipe-cuda.so
 	$(Q)cp $B/stalepipe $@
 $B/standin/stalepipe-cuda.so: $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o $B/tests/libcudasim.a
 	@mkdir -p $(@D)
-	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn -lstdc++
+	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -shared -o $@ $^ $(CUDA_RPATH) $(CUDNN_LIBRARY) -lstdc++
 
 $B/tests/cuda/test_copies: | $B/standin/stalepipe
 
@@ -147,7 +132,7 @@ GPU_SUITES := $(addprefix $B/tests/gpu/,test_layers test_training test_sync test
 check-gpu: deps
 	@$(MAKE) --no-print-directory check-gpu-only
 check-gpu-only: $(if $(CUDA_READY),$(GPU_SUITES) $B/stalepipe $B/stalepipe-cuda.so)
-	$(if $(CUDA_READY),,$(error check-gpu needs CUDA, cuDNN and nvcc below $(CUDA_HOME)))
+	$(if $(CUDA_READY),,$(error check-gpu needs CUDA: $(CUDA_MISSING)))
 	@tests/run $(GPU_SUITES)
 	@tests/cuda/gpu_table $B/stalepipe
 .PHONY: check-gpu check-gpu-only
@@ -170,7 +155,7 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory check-only
 check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
-	@tests/run $(addprefix $B/tests/,$(SUITES)) "tests/regression/check --test" \
+	@tests/run $(addprefix $B/tests/,$(SUITES)) "tests/regression/check --test" tests/cuda/layouts \
 	    $(if $(SAN),,"STALEPIPE=$B/stalepipe tests/bench/predictions --short")
 .PHONY: check-only
 
