@@ -133,8 +133,7 @@ check-gpu: deps
 	@$(MAKE) --no-print-directory check-gpu-only
 check-gpu-only: $(if $(CUDA_READY),$(GPU_SUITES) $B/stalepipe $B/stalepipe-cuda.so)
 	$(if $(CUDA_READY),,$(error check-gpu needs CUDA: $(CUDA_MISSING)))
-	@tests/run $(GPU_SUITES)
-	@tests/cuda/gpu_table $B/stalepipe
+	@tests/cuda/check_gpu "tests/cuda/gpu_table $B/stalepipe" $(GPU_SUITES)
 .PHONY: check-gpu check-gpu-only
 
 # Their names, for builds that want only these.
@@ -155,7 +154,7 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory check-only
 check-only: $(addprefix $B/tests/,$(SUITES)) $(if $(PROGRAM),$B/stalepipe) $(if $(CUDA_READY),$B/stalepipe-cuda.so)
-	@tests/run $(addprefix $B/tests/,$(SUITES)) "tests/regression/check --test" tests/cuda/layouts \
+	@tests/run $(addprefix $B/tests/,$(SUITES)) "tests/regression/check --test" tests/cuda/layouts "tests/cuda/check_gpu --test" \
 	    $(if $(SAN),,"STALEPIPE=$B/stalepipe tests/bench/predictions --short")
 .PHONY: check-only
 
