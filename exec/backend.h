@@ -73,7 +73,10 @@ struct exec_backend_config {
     enum exec_convolution convolution;
     const char *choices_path; /* AUTO: a file that remembers what was found; NULL: none. Borrowed until create ends */
     const char *choices;      /* AUTO: choices to follow, as `choices` gave them; NULL: none. Borrowed likewise */
-    bool separate;            /* one operation a layer, none fused: for tests of layers */
+    /* What the user should know of and is no failure: told while create or model_create is called. May be NULL. */
+    void (*tell)(void *self, const char *text);
+    void *tell_self;
+    bool separate; /* one operation a layer, none fused: for tests of layers */
 };
 
 /* A part of a message, in memory of a device. */

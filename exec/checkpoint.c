@@ -305,6 +305,11 @@ static json_t *metadata_of(const struct exec_run *run, int64_t gate)
         json_object_set_new(metadata, "choices", json_string(choices));
         free(choices);
     }
+    if (run->backend->kind != NULL) {
+        char *kind = run->backend->kind(run->context);
+        json_object_set_new(metadata, "kind", json_string(kind));
+        free(kind);
+    }
     set_text(metadata, "settings", settings);
     set_text(metadata, "progress", exec_checkpoint_progress(run));
     return metadata;
@@ -443,9 +448,27 @@ sp_status exec_checkpoint_open(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
+/* Devices of another kind do not compute the same bits. */
+static void tell_kind(const struct exec_run *run)
+{
+    const struct exec_backend_config *config = &run->config.compute;
+    const char *there = exec_safetensors_metadata(run->resume, "kind");
+    char *here = there != NULL && run->backend->kind != NULL ? run->backend->kind(run->context) : NULL;
+    if (here != NULL && strcmp(there, here) != 0 && config->tell != NULL) {
+        char *text =
+            sp_format("what was computed by devices of %s is continued by devices of %s: the weights will not be "
+                      "the same bits as there",
+                      there, here);
+        config->tell(config->tell_self, text);
+        free(text);
+    }
+    free(here);
+}
+
 sp_status exec_checkpoint_check(struct exec_run *run, struct sp_error *err)
 {
     SP_TRY(check_run(run, err));
+    tell_kind(run);
     SP_TRY(check_parameters(run, err));
     run->replaying = true;
     return SP_OK;

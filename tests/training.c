@@ -82,6 +82,8 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     config.checkpoint = setting->checkpoint;
     config.stop = setting->stop;
     config.compute.team = setting->team;
+    config.compute.tell = setting->tell;
+    config.compute.tell_self = setting->tell_self;
     return exec_trainer_create(run->plan, run->data, &config, &run->trainer, failure);
 }
 

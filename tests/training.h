@@ -31,7 +31,9 @@ struct run_setting {
     const double *stage_lr;
     struct exec_checkpoint_config checkpoint;
     const volatile sig_atomic_t *stop;
-    struct exec_team *team; /* the other processes; NULL: none */
+    struct exec_team *team;                     /* the other processes; NULL: none */
+    void (*tell)(void *self, const char *text); /* of the backend and of checkpoints; NULL: nobody is told */
+    void *tell_self;
 };
 
 struct run {

@@ -59,6 +59,12 @@ static void show_progress(void *self, const struct exec_progress *p)
         tell_epoch(view, p);
 }
 
+static void tell(void *self, const char *text)
+{
+    (void)self;
+    fprintf(stderr, "stalepipe: %s\n", text);
+}
+
 static struct exec_trainer_config configure(const struct program *program, const struct sp_experiment *experiment,
                                             const struct program_recipe *recipe, const struct exec_backend *backend,
                                             struct progress_view *view)
@@ -67,6 +73,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.backend = backend;
     config.compute = program_backend_config(experiment, recipe->choices_path);
     config.compute.team = program->team;
+    config.compute.tell = exec_team_rank(program->team) == 0 ? tell : NULL;
     config.sgd = (struct exec_sgd){.lr = (float)experiment->train.lr,
                                    .momentum = (float)experiment->train.momentum,
                                    .weight_decay = (float)experiment->train.weight_decay,

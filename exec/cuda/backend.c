@@ -13,7 +13,7 @@
 int exec_cuda_chosen(struct exec_cuda_context *context, const char *key)
 {
     size_t length = strlen(key);
-    const char *lists[] = {context->wanted, context->choices};
+    const char *lists[] = {context->choices, context->wanted};
     for (int n = 0; n < 2; n++)
         for (const char *line = lists[n]; line != NULL && *line != '\0';
              line = strchr(line, '\n') != NULL ? strchr(line, '\n') + 1 : NULL)

@@ -134,6 +134,8 @@ sp_status exec_cuda_create(const struct exec_backend_config *config, void **out,
     context->tf32 = config->tf32;
     context->wanted = config->choices != NULL ? sp_strdup(config->choices) : NULL;
     context->choices = sp_strdup("");
+    context->tell = config->tell;
+    context->tell_self = config->tell_self;
     pthread_mutex_init(&context->mutex, NULL);
     *out = context;
     sp_status status = open_context(context, config, err);

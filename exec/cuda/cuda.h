@@ -43,8 +43,10 @@ struct exec_cuda_context {
     int first_device, device_count; /* of the plan; those before the first, and from device_count on, are not here */
     struct exec_team *team;         /* the other processes of the run; NULL: none */
     bool tf32;
-    char *wanted;  /* choices to follow; NULL: none */
-    char *choices; /* made so far, a line each */
+    char *wanted;                               /* choices to follow; NULL: none */
+    char *choices;                              /* made so far, a line each */
+    void (*tell)(void *self, const char *text); /* NULL: nobody is told */
+    void *tell_self;
     struct exec_cuda_block *blocks;
     int block_count;
     pthread_mutex_t mutex; /* of blocks and choices */
@@ -134,6 +136,9 @@ sp_status exec_cuda_layer_run(const struct exec_cuda_model *model, int l, enum s
 /* What a layer keeps for B (SP_KEEPS_…, exec/cuda/layers.c): pooling and LRN read input and output again. */
 int exec_cuda_keeps(const struct sp_layer *layer);
 size_t exec_cuda_saved_bytes(const struct sp_layer *layer, int batch);
+
+/* A convolution's algorithms and what scratch they need (exec/cuda/algorithms.c); its descriptors are there. */
+sp_status exec_cuda_choose_algorithms(struct exec_cuda_model *model, struct exec_cuda_layer *it, struct sp_error *err);
 
 /* The algorithm chosen for a layer's pass before, by this run or the one it continues; -1: none. And a new choice. */
 int exec_cuda_chosen(struct exec_cuda_context *context, const char *key);

@@ -1,7 +1,7 @@
 /*
  * The layers: cuDNN's flat calls and cuBLAS, here and nowhere else; beside them the kernels of kernels.cu.
  *
- * Only deterministic algorithms: a run must give the same bits whatever the timing. Dropout is a kernel of ours, for
+ * Only what is deterministic: a run must give the same bits whatever the timing. Dropout is a kernel of ours, for
  * cuDNN's masks depend on what was drawn before.
  */
 #include "common/layer.h"
@@ -9,17 +9,12 @@
 #include "exec/cuda/cuda.h"
 #include "exec/cuda/kernels.h"
 
-#include <stdio.h>
-
 /*
  * Room for cuBLAS, in scratch; without it cuBLAS would take memory of its own. It wants it for parts of a sum that are
  * added up afterwards: 16 times the largest result, and no more than what is recommended before and from compute
  * capability 9 on.
  */
 enum { BLAS_PARTS = 16, BLAS_LEAST = 64 << 10, BLAS_MOST = 4 << 20, BLAS_MOST_9 = 32 << 20, BLAS_ALIGN = 256 };
-
-/* A convolution's scratch is at most this; faster algorithms that need more are passed over. */
-static const size_t most_scratch = (size_t)512 << 20;
 
 static const float one = 1, zero = 0;
 
@@ -55,97 +50,9 @@ static cudnnMathType_t math_type(const struct exec_cuda_model *model)
     return model->context->tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
 }
 
-/* One of the algorithms that cuDNN proposes, best first: the first that is deterministic, computes as wanted and needs
- * not too much. `banned` are those that cuDNN's manual calls nondeterministic, whatever they are said to be. */
-struct proposals {
-    cudnnConvolutionFwdAlgoPerf_t forward[CUDNN_CONVOLUTION_FWD_ALGO_COUNT];
-    cudnnConvolutionBwdDataAlgoPerf_t data[CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT];
-    cudnnConvolutionBwdFilterAlgoPerf_t filter[CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT];
-    int forward_count, data_count, filter_count;
-};
-
-static bool is_usable(const struct exec_cuda_model *model, cudnnStatus_t status, cudnnDeterminism_t determinism,
-                      cudnnMathType_t math, size_t bytes)
-{
-    bool precise = math == CUDNN_FMA_MATH || math == CUDNN_DEFAULT_MATH;
-    return status == CUDNN_STATUS_SUCCESS && determinism == CUDNN_DETERMINISTIC && bytes <= most_scratch &&
-           (precise || model->context->tf32);
-}
-
-static sp_status ask(const struct exec_cuda_model *model, const struct exec_cuda_layer *it, cudnnHandle_t cudnn,
-                     struct proposals *out, struct sp_error *err)
-{
-    (void)model;
-    CUDNN_TRY(cudnnGetConvolutionForwardAlgorithm_v7(cudnn, it->in, it->filter, it->convolution, it->out,
-                                                     CUDNN_CONVOLUTION_FWD_ALGO_COUNT, &out->forward_count,
-                                                     out->forward));
-    CUDNN_TRY(cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnn, it->filter, it->out, it->convolution, it->in,
-                                                          CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT, &out->data_count,
-                                                          out->data));
-    CUDNN_TRY(cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnn, it->in, it->out, it->convolution, it->filter,
-                                                            CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT, &out->filter_count,
-                                                            out->filter));
-    return SP_OK;
-}
-
-static void choose_first(const struct exec_cuda_model *model, const struct proposals *from, struct exec_cuda_layer *it)
-{
-    it->forward = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM;
-    it->backward_data = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
-    it->backward_filter = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
-    for (int n = from->forward_count - 1; n >= 0; n--) {
-        const cudnnConvolutionFwdAlgoPerf_t *p = &from->forward[n];
-        if (is_usable(model, p->status, p->determinism, p->mathType, p->memory))
-            it->forward = p->algo;
-    }
-    for (int n = from->data_count - 1; n >= 0; n--) {
-        const cudnnConvolutionBwdDataAlgoPerf_t *p = &from->data[n];
-        if (is_usable(model, p->status, p->determinism, p->mathType, p->memory) &&
-            p->algo != CUDNN_CONVOLUTION_BWD_DATA_ALGO_0)
-            it->backward_data = p->algo;
-    }
-    for (int n = from->filter_count - 1; n >= 0; n--) {
-        const cudnnConvolutionBwdFilterAlgoPerf_t *p = &from->filter[n];
-        if (is_usable(model, p->status, p->determinism, p->mathType, p->memory) &&
-            p->algo != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 && p->algo != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3)
-            it->backward_filter = p->algo;
-    }
-}
-
-/* Once for each shape and pass; a continued run takes what it had chosen. */
-static sp_status choose_algorithms(const struct exec_cuda_model *model, struct exec_cuda_layer *it, cudnnHandle_t cudnn,
-                                   struct sp_error *err)
-{
-    static const char *const passes[] = {"forward", "data", "filter"};
-    const struct sp_layer *l = it->layer;
-    struct proposals proposals;
-    char keys[3][128];
-    int chosen[3], known = 0;
-    for (int p = 0; p < 3; p++) {
-        snprintf(keys[p], sizeof keys[p], "%s %dx%dx%dx%d %d %d/%d/%d", passes[p], model->batch, l->in.c, l->in.h,
-                 l->in.w, l->out.c, l->settings.kernel, l->settings.stride, l->settings.pad);
-        chosen[p] = exec_cuda_chosen(model->context, keys[p]);
-        known += chosen[p] >= 0;
-    }
-    if (known == 3) {
-        it->forward = (cudnnConvolutionFwdAlgo_t)chosen[0];
-        it->backward_data = (cudnnConvolutionBwdDataAlgo_t)chosen[1];
-        it->backward_filter = (cudnnConvolutionBwdFilterAlgo_t)chosen[2];
-    } else {
-        SP_TRY(ask(model, it, cudnn, &proposals, err));
-        choose_first(model, &proposals, it);
-    }
-    exec_cuda_choose(model->context, keys[0], (int)it->forward);
-    exec_cuda_choose(model->context, keys[1], (int)it->backward_data);
-    exec_cuda_choose(model->context, keys[2], (int)it->backward_filter);
-    return SP_OK;
-}
-
 static sp_status create_convolution(struct exec_cuda_model *model, struct exec_cuda_layer *it, struct sp_error *err)
 {
     const struct sp_layer *l = it->layer;
-    struct exec_cuda_device *device = &model->context->devices[model->context->first_device];
-    size_t data, filter;
     CUDNN_TRY(cudnnCreateFilterDescriptor(&it->filter));
     CUDNN_TRY(cudnnSetFilter4dDescriptor(it->filter, CUDNN_DATA_FLOAT, EXEC_CUDA_LAYOUT, l->out.c, l->in.c,
                                          l->settings.kernel, l->settings.kernel));
@@ -154,17 +61,7 @@ static sp_status create_convolution(struct exec_cuda_model *model, struct exec_c
                                               l->settings.stride, 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
     CUDNN_TRY(cudnnSetConvolutionMathType(it->convolution, math_type(model)));
     SP_TRY(describe_channels(&it->parameter, l->out.c, err));
-    CUDA_TRY(cudaSetDevice(device->gpu));
-    SP_TRY(choose_algorithms(model, it, device->cudnn, err));
-    CUDNN_TRY(cudnnGetConvolutionForwardWorkspaceSize(device->cudnn, it->in, it->filter, it->convolution, it->out,
-                                                      it->forward, &it->scratch[SP_PASS_FORWARD]));
-    CUDNN_TRY(cudnnGetConvolutionBackwardDataWorkspaceSize(device->cudnn, it->filter, it->out, it->convolution, it->in,
-                                                           it->backward_data, &data));
-    CUDNN_TRY(cudnnGetConvolutionBackwardFilterWorkspaceSize(device->cudnn, it->in, it->out, it->convolution,
-                                                             it->filter, it->backward_filter, &filter));
-    it->scratch[SP_PASS_EVALUATE] = it->scratch[SP_PASS_FORWARD];
-    it->scratch[SP_PASS_BACKWARD] = larger(data, filter);
-    return SP_OK;
+    return exec_cuda_choose_algorithms(model, it, err);
 }
 
 static sp_status create_fully_connected(struct exec_cuda_model *model, struct exec_cuda_layer *it, struct sp_error *err)

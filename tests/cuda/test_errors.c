@@ -8,9 +8,11 @@
 #include "tests/cudasim/cudasim.h"
 #include "tests/training.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -190,6 +192,138 @@ static void too_little_memory_is_told_with_numbers(void **state)
     assert_int_equal(devices_leaks(), 0);
 }
 
+/* What a run was told. */
+struct told {
+    int count;
+    char first[512];
+};
+
+static void listen(void *self, const char *text)
+{
+    struct told *told = self;
+    if (told->count++ == 0)
+        snprintf(told->first, sizeof told->first, "%s", text);
+}
+
+static void expect_close(const float *expected, const float *found, int64_t count)
+{
+    float largest = 0, difference = 0;
+    for (int64_t i = 0; i < count; i++) {
+        largest = fmaxf(largest, fabsf(expected[i]));
+        difference = fmaxf(difference, fabsf(expected[i] - found[i]));
+        assert_true(isfinite(found[i]));
+    }
+    assert_true(difference < 1e-4f * largest);
+}
+
+/* cuDNN offers an algorithm and does not do it: the next one is taken, which need not be told. */
+static void what_is_offered_and_refused_is_passed_over(void **state)
+{
+    (void)state;
+    static const char *const calls[] = {"cudnnGetConvolutionForwardWorkspaceSize",
+                                        "cudnnGetConvolutionBackwardDataWorkspaceSize",
+                                        "cudnnGetConvolutionBackwardFilterWorkspaceSize"};
+    struct told told = {0};
+    struct run_setting s = two_devices;
+    int64_t count;
+    devices_set(2);
+    float *expected = run_once(&s, &count);
+    s.tell = listen;
+    s.tell_self = &told;
+    for (int c = 0; c < 3; c++) {
+        cudasim_fail(calls[c], 1, CUDNN_STATUS_NOT_SUPPORTED);
+        float *found = run_once(&s, &count);
+        assert_true(cudasim_failed());
+        cudasim_clear_failures();
+        expect_close(expected, found, count);
+        free(found);
+    }
+    assert_int_equal(told.count, 0);
+    free(expected);
+    assert_int_equal(devices_leaks(), 0);
+}
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/test_errors.XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+/* A run that was stopped after a checkpoint is continued; its parameters, which the caller frees. */
+static float *continue_run(struct run_setting s, struct told *told)
+{
+    char *path, *notes;
+    int64_t count;
+    struct sp_error err = {0};
+    assert_int_equal(exec_checkpoint_find(folder, &path, &notes, &err), SP_OK);
+    assert_non_null(path);
+    s.checkpoint.resume = path;
+    s.tell = listen;
+    s.tell_self = told;
+    *told = (struct told){0};
+    float *found = run_once(&s, &count);
+    free(path);
+    free(notes);
+    return found;
+}
+
+/* On other devices, or by another cuDNN, an algorithm may not be there that the run had so far. */
+static void a_run_is_continued_where_its_algorithms_are_refused(void **state)
+{
+    (void)state;
+    static const volatile sig_atomic_t asked_to_stop = 1;
+    struct run_setting s = two_devices;
+    struct sp_error err = {0};
+    struct told told;
+    int64_t count;
+    s.minibatches = 20;
+    devices_set(2);
+    float *expected = run_once(&s, &count);
+    s.checkpoint = (struct exec_checkpoint_config){.folder = folder, .keep = 9};
+    s.stop = &asked_to_stop;
+    assert_int_equal(try_run(&s, &err), SP_E_INTERRUPTED);
+    sp_error_fini(&err);
+    s.stop = NULL;
+    s.checkpoint.folder = NULL;
+    float *found = continue_run(s, &told);
+    assert_int_equal(told.count, 0);
+    expect_same_numbers(expected, found, count);
+    free(found);
+
+    cudasim_fail("cudnnGetConvolutionBackwardFilterWorkspaceSize", 1, CUDNN_STATUS_NOT_SUPPORTED);
+    found = continue_run(s, &told);
+    assert_true(cudasim_failed());
+    cudasim_clear_failures();
+    assert_int_equal(told.count, 1);
+    assert_non_null(strstr(told.first, "cuDNN does not do here what layer "));
+    assert_non_null(strstr(told.first, " was computed with so far (filter, algorithm "));
+    expect_close(expected, found, count);
+    free(found);
+
+    devices_set(2);
+    for (int device = 0; device < 2; device++)
+        cudasim_set_capability(device, 90);
+    found = continue_run(s, &told);
+    assert_int_equal(told.count, 1);
+    assert_non_null(strstr(told.first, " is continued by devices of compute capability 9.0, "));
+    expect_close(expected, found, count);
+    free(found);
+    free(expected);
+    devices_set(2);
+    assert_int_equal(devices_leaks(), 0);
+}
+
 static void without_devices_it_says_what_is_missing(void **state)
 {
     (void)state;
@@ -240,6 +374,9 @@ int main(void)
         cmocka_unit_test(copies_may_fail_at_any_call),
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
+        cmocka_unit_test(what_is_offered_and_refused_is_passed_over),
+        cmocka_unit_test_setup_teardown(a_run_is_continued_where_its_algorithms_are_refused, make_folder,
+                                        remove_folder),
         cmocka_unit_test(without_devices_it_says_what_is_missing),
         cmocka_unit_test(chips_that_do_not_fit_are_named),
     };
