@@ -52,7 +52,7 @@ static sp_status create_lane(struct exec_run *run, int device, struct sp_error *
     return SP_OK;
 }
 
-sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
+sp_status exec_flow_open(struct exec_run *run, struct sp_error *err)
 {
     if (run->backend->async == NULL)
         return SP_OK;
@@ -61,7 +61,13 @@ sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
     pthread_mutex_init(&run->flow->abandoning, NULL);
     run->flow->async = run->backend->async;
     run->flow->lanes = sp_calloc((size_t)run->plan->device_count, sizeof *run->flow->lanes);
-    SP_TRY(create_queues(run, err));
+    return create_queues(run, err);
+}
+
+sp_status exec_flow_create(struct exec_run *run, struct sp_error *err)
+{
+    if (run->flow == NULL)
+        return SP_OK;
     for (int d = run->first_device; d < run->device_end; d++)
         SP_TRY(create_lane(run, d, err));
     SP_TRY(exec_flow_links_create(run, err));

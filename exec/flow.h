@@ -134,7 +134,8 @@ struct exec_flow {
 /* Lanes of the trace for copies, and their names. */
 int exec_flow_trace_lanes(const struct exec_run *run);
 
-/* After memory, models and trace are there; destroy waits until all queues are empty. */
+/* Open after the models are there, create after memory and trace; destroy waits until all queues are empty. */
+sp_status exec_flow_open(struct exec_run *run, struct sp_error *err);
 sp_status exec_flow_create(struct exec_run *run, struct sp_error *err);
 void exec_flow_destroy(struct exec_run *run);
 

@@ -8,6 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Also where a library wanted it for itself. */
+static bool is_memory(enum exec_cuda_library library, int code)
+{
+    switch (library) {
+    case EXEC_CUDNN:
+        return code == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+               code == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+    case EXEC_CUBLAS:
+        return code == CUBLAS_STATUS_ALLOC_FAILED;
+    default:
+        return code == cudaErrorMemoryAllocation;
+    }
+}
+
 static const char *words_of(enum exec_cuda_library library, int code)
 {
     if (library == EXEC_CUDNN)
@@ -18,11 +32,16 @@ static const char *words_of(enum exec_cuda_library library, int code)
 sp_status exec_cuda_failed(struct sp_error *err, enum exec_cuda_library library, int code, const char *call,
                            const char *source, int line)
 {
-    bool memory = library == EXEC_CUDART && code == cudaErrorMemoryAllocation;
+    bool memory = is_memory(library, code);
+    char more[256] = "";
     if (library == EXEC_CUDART)
         (void)cudaGetLastError(); /* else the next call would report it again */
-    return sp_fail(err, memory ? SP_E_MEMORY : SP_E_BACKEND, source, line, "cuda: %.*s: %s", (int)strcspn(call, "("),
-                   call, words_of(library, code));
+    if (library == EXEC_CUDNN)
+        cudnnGetLastErrorString(more, sizeof more);
+    more[strcspn(more, "\n")] = '\0';
+    return sp_fail(err, memory ? SP_E_MEMORY : SP_E_BACKEND, source, line, "cuda: %.*s: %s%s%s%s",
+                   (int)strcspn(call, "("), call, memory && library != EXEC_CUDART ? "out of memory: " : "",
+                   words_of(library, code), more[0] != '\0' ? ": " : "", more);
 }
 
 /* Whether GPUs can be used at all, and how many there are. */

@@ -192,6 +192,36 @@ static void too_little_memory_is_told_with_numbers(void **state)
     assert_int_equal(devices_leaks(), 0);
 }
 
+/* What handles of the libraries take is not there for the plan; and where there is too little for these, it is memory
+ * that is missing, with the library's own words. */
+static void what_libraries_take_is_told_as_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t bytes, handle_bytes;
+        const char *words[2];
+    } cases[] = {{1 << 20, 320 << 10, {"cuda: the plan needs ", " MiB 0.1 are free"}},
+                 {8 << 20, 4 << 20, {"cuda: cublasCreate_v2: out of memory: ", "ALLOC_FAILED"}},
+                 {4 << 20,
+                  8 << 20,
+                  {"cuda: cudnnCreate: out of memory: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+                   ": the stand-in has no memory left for a handle"}}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct sp_error err = {0};
+        struct run_setting s = two_devices;
+        cudasim_set_devices(2, cases[c].bytes);
+        cudasim_set_handle_bytes(cases[c].handle_bytes);
+        assert_int_equal(try_run(&s, &err), SP_E_MEMORY);
+        cudasim_set_handle_bytes(0);
+        for (int w = 0; w < 2; w++)
+            expect_words(&err, cases[c].words[w]);
+        assert_null(strchr(err.text, '\n'));
+        sp_error_fini(&err);
+        assert_int_equal(devices_leaks(), 0);
+    }
+    devices_set(2);
+}
+
 /* What a run was told. */
 struct told {
     int count;
@@ -374,6 +404,7 @@ int main(void)
         cmocka_unit_test(copies_may_fail_at_any_call),
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
+        cmocka_unit_test(what_libraries_take_is_told_as_memory),
         cmocka_unit_test(what_is_offered_and_refused_is_passed_over),
         cmocka_unit_test_setup_teardown(a_run_is_continued_where_its_algorithms_are_refused, make_folder,
                                         remove_folder),

@@ -26,7 +26,10 @@ cublasStatus_t cublasCreate_v2(cublasHandle_t *out)
     struct cublasContext *handle = calloc(1, sizeof *handle);
     if (handle == NULL)
         return CUBLAS_STATUS_ALLOC_FAILED;
-    cudasim_handle_open(&handle->base, "cuBLAS");
+    if (!cudasim_handle_open(&handle->base, "cuBLAS")) {
+        free(handle);
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    }
     *out = handle;
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -29,6 +29,9 @@ extern "C" {
 /* Number of devices (at most 16) and memory of each. Only while nothing lives on any device. */
 void cudasim_set_devices(int count, size_t bytes_each);
 
+/* What each handle of cuBLAS or cuDNN takes of its device's memory: nothing. Only while there are none. */
+void cudasim_set_handle_bytes(size_t bytes);
+
 /* A device's compute capability, 86 for 8.6, until devices are set again. */
 void cudasim_set_capability(int device, int capability);
 

@@ -8,6 +8,8 @@
 
 /* ---- handles ---- */
 
+static _Thread_local const char *last_error = "";
+
 cudnnStatus_t cudnnCreate(cudnnHandle_t *out)
 {
     int code = CUDASIM_ENTER(CUDASIM_CUDNN);
@@ -19,9 +21,20 @@ cudnnStatus_t cudnnCreate(cudnnHandle_t *out)
     struct cudnnContext *handle = calloc(1, sizeof *handle);
     if (handle == NULL)
         return CUDNN_STATUS_ALLOC_FAILED;
-    cudasim_handle_open(&handle->base, "cuDNN");
+    if (!cudasim_handle_open(&handle->base, "cuDNN")) {
+        free(handle);
+        last_error = "the stand-in has no memory left for a handle\nof cuDNN";
+        return CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
+    }
     *out = handle;
     return CUDNN_STATUS_SUCCESS;
+}
+
+void cudnnGetLastErrorString(char *message, size_t max_size)
+{
+    (void)CUDASIM_ENTER(CUDASIM_RELEASING);
+    snprintf(message, max_size, "%s", last_error);
+    last_error = "";
 }
 
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)

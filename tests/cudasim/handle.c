@@ -5,15 +5,28 @@
 #include "tests/cudasim/handle.h"
 
 static struct cudasim_handle *handles;
+static size_t handle_bytes;
 
-void cudasim_handle_open(struct cudasim_handle *handle, const char *kind)
+void cudasim_set_handle_bytes(size_t bytes)
 {
+    handle_bytes = bytes;
+}
+
+bool cudasim_handle_open(struct cudasim_handle *handle, const char *kind)
+{
+    struct cudasim_device *device = cudasim_device(cudasim_current_device);
     cudasim_lock();
+    bool room = handle_bytes <= device->total - device->handles - device->bytes.live;
     if (cudasim_capture_forbids())
         cudasim_fault(0, "a %s handle takes memory: not while a stream is captured", kind);
-    *handle = (struct cudasim_handle){.kind = kind, .device = cudasim_current_device, .next = handles};
-    handles = handle;
+    if (room) {
+        *handle = (struct cudasim_handle){
+            .kind = kind, .device = cudasim_current_device, .bytes = handle_bytes, .next = handles};
+        handles = handle;
+        device->handles += handle_bytes;
+    }
     cudasim_unlock();
+    return room;
 }
 
 /* Locked. */
@@ -47,8 +60,10 @@ int cudasim_handle_close(struct cudasim_handle *handle, int invalid)
 {
     cudasim_lock();
     int status = check(handle, invalid);
-    if (status == 0)
+    if (status == 0) {
         *find(handle) = handle->next;
+        cudasim_device(handle->device)->handles -= handle->bytes;
+    }
     cudasim_unlock();
     return status;
 }

@@ -10,10 +10,12 @@ struct cudasim_handle {
     const char *kind;
     int device;
     cudaStream_t stream; /* NULL until set: strict, for it would be the NULL stream */
+    size_t bytes;        /* of the device */
     struct cudasim_handle *next;
 };
 
-void cudasim_handle_open(struct cudasim_handle *handle, const char *kind);
+/* False: its device has no memory left for it. */
+bool cudasim_handle_open(struct cudasim_handle *handle, const char *kind);
 int cudasim_handle_close(struct cudasim_handle *handle, int invalid);
 int cudasim_handle_check(const struct cudasim_handle *handle, int invalid);
 int cudasim_handle_set_stream(struct cudasim_handle *handle, cudaStream_t stream, int invalid);

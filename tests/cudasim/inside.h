@@ -67,6 +67,7 @@ extern _Thread_local struct cudasim_op *cudasim_running; /* of a stream's thread
 
 struct cudasim_device {
     size_t total;
+    size_t handles; /* bytes of it that handles have taken */
     struct cudasim_bytes bytes;
     cudaError_t broken; /* every call on it returns this */
     bool peers[CUDASIM_DEVICES_MAX];

@@ -100,7 +100,7 @@ static cudaError_t allocate(int device, size_t bytes, void **pointer)
         *pointer = NULL;
         return cudaSuccess;
     }
-    if (device >= 0 && bytes > owner->total - owner->bytes.live)
+    if (device >= 0 && bytes > owner->total - owner->handles - owner->bytes.live)
         return cudaErrorMemoryAllocation;
     struct cudasim_memory *block = calloc(1, sizeof *block);
     if (block == NULL)
@@ -365,7 +365,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
     const struct cudasim_device *device = cudasim_device(cudasim_current_device);
     cudasim_lock();
     *total = device->total;
-    *available = device->total - device->bytes.live;
+    *available = device->total - device->handles - device->bytes.live;
     cudasim_unlock();
     return cudaSuccess;
 }
