@@ -91,6 +91,10 @@ static const struct sp_field input_fields[] = {
     AT("batch", struct sim_profile_input, batch, SP_FIELD_INT, 1, 1e6),
     AT("forward", struct sim_profile_input, forward_s, SP_FIELD_DOUBLE, 0, 1e6),
 };
+static const struct sp_field shape_fields[] = {
+    AT("layer", struct sim_profile_shape, layer, SP_FIELD_TEXT, 0, 0),
+    AT("is", struct sim_profile_shape, is, SP_FIELD_TEXT, 0, 0),
+};
 static const struct sp_field layer_fields[] = {
     AT("layer", struct sim_profile_layer, layer, SP_FIELD_TEXT, 0, 0),
     AT("batch", struct sim_profile_layer, batch, SP_FIELD_INT, 1, 1e6),
@@ -134,8 +138,69 @@ void sim_profile_machine(struct sim_profile *profile)
     profile->cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+/* 0 says nothing. */
+static char *with_setting(char *text, const char *name, int value)
+{
+    char *longer = value != 0 ? sp_format("%s %s %d", text, name, value) : sp_strdup(text);
+    free(text);
+    return longer;
+}
+
+static char *describe(const struct sp_layer *layer)
+{
+    const struct sp_layer_settings *s = &layer->settings;
+    char *text = sp_format("%s %dx%dx%d to %dx%dx%d", sp_layer_kinds[layer->type]->name, layer->in.c, layer->in.h,
+                           layer->in.w, layer->out.c, layer->out.h, layer->out.w);
+    bool slides = sim_class_of(layer->type) == SIM_CLASS_CONVOLUTION || sim_class_of(layer->type) == SIM_CLASS_POOLING;
+    text = with_setting(text, "kernel", slides ? s->kernel : 0);
+    text = with_setting(text, "stride", slides ? s->stride : 0);
+    text = with_setting(text, "pad", slides ? s->pad : 0);
+    text = with_setting(text, "window", layer->type == SP_LAYER_LRN ? s->size : 0);
+    text = with_setting(text, "biases", (int)layer->parameters[SP_PARAMETER_BIAS]);
+    for (int i = 0; i < layer->input_count; i++) {
+        char *longer = sp_format("%s%s %d", text, i == 0 ? " of" : " and", layer->inputs[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+void sim_profile_set_network(struct sim_profile *profile, const struct sp_network *network)
+{
+    profile->network = sp_strdup(network->name);
+    profile->shape_count = network->layer_count;
+    profile->shapes = sp_calloc((size_t)network->layer_count, sizeof *profile->shapes);
+    for (int l = 0; l < network->layer_count; l++)
+        profile->shapes[l] =
+            (struct sim_profile_shape){sp_strdup(network->layers[l].name), describe(&network->layers[l])};
+}
+
+char *sim_profile_difference(const struct sim_profile *profile, const struct sp_network *network)
+{
+    if (strcmp(profile->network, network->name) != 0)
+        return sp_format("%s, not %s", profile->network, network->name);
+    char *words = NULL;
+    for (int l = 0; l < network->layer_count && l < profile->shape_count && words == NULL; l++) {
+        const struct sim_profile_shape *shape = &profile->shapes[l];
+        const char *name = network->layers[l].name;
+        char *is = describe(&network->layers[l]);
+        if (strcmp(shape->layer, name) != 0 || strcmp(shape->is, is) != 0)
+            words = sp_format("%s with %s, %s, not with %s, %s", profile->network, shape->layer, shape->is, name, is);
+        free(is);
+    }
+    if (words == NULL && profile->shape_count != network->layer_count)
+        words =
+            sp_format("%s with %d layers, not with %d", profile->network, profile->shape_count, network->layer_count);
+    return words;
+}
+
 void sim_profile_fini(struct sim_profile *profile)
 {
+    for (int l = 0; profile->shapes != NULL && l < profile->shape_count; l++) {
+        free(profile->shapes[l].layer);
+        free(profile->shapes[l].is);
+    }
+    free(profile->shapes);
     for (int l = 0; profile->layers != NULL && l < profile->layer_count; l++)
         free(profile->layers[l].layer);
     free(profile->layers);
@@ -238,10 +303,20 @@ static sp_status read_copy(const struct sp_yaml *root, struct sim_profile *out, 
     return read_map(root, "copy", copy_fields, COUNT(copy_fields), out, err);
 }
 
+static sp_status read_shapes(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
+{
+    if (sp_yaml_get(root, "shapes") == NULL)
+        return sp_reject(err, root->mark,
+                         "profile: \"shapes\" is missing: an older file, which does not say what layers it measured; "
+                         "measure again (stalepipe profile)");
+    return read_list(root, "shapes", shape_fields, COUNT(shape_fields), sizeof *out->shapes, false,
+                     (void **)&out->shapes, &out->shape_count, err);
+}
+
 static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, struct sp_error *err)
 {
-    static const char *const others[] = {"machine", "speed",  "stage",    "noise", "in_flight", "contention",
-                                         "inputs",  "layers", "held_out", "fit",   "copy",      NULL};
+    static const char *const others[] = {"machine", "speed",    "stage", "noise", "in_flight", "contention", "inputs",
+                                         "layers",  "held_out", "fit",   "copy",  "shapes",    NULL};
     SP_TRY(sp_yaml_fields(root, "profile", root_fields, COUNT(root_fields), others, out, err));
     sp_status parts[] = {
         read_map(root, "machine", machine_fields, COUNT(machine_fields), out, err),
@@ -254,6 +329,7 @@ static sp_status read_root(const struct sp_yaml *root, struct sim_profile *out, 
         read_contention(root, out, err),
         read_list(root, "inputs", input_fields, COUNT(input_fields), sizeof *out->inputs, false, (void **)&out->inputs,
                   &out->input_count, err),
+        read_shapes(root, out, err),
         read_list(root, "layers", layer_fields, COUNT(layer_fields), sizeof *out->layers, false, (void **)&out->layers,
                   &out->layer_count, err),
         read_fit(root, out, err),
@@ -349,6 +425,12 @@ sp_status sim_profile_write(const struct sim_profile *p, const char *path, struc
     fputs("# what the stage with the input takes beside its layers\ninputs:\n", file.stream);
     for (int i = 0; i < p->input_count; i++)
         fprintf(file.stream, "- {batch: %d, forward: %.4e}\n", p->inputs[i].batch, p->inputs[i].forward_s);
+    fputs("# the network's layers: kind, shapes, settings, tensors that it reads (0: the input); others were not "
+          "measured\n"
+          "shapes:\n",
+          file.stream);
+    for (int l = 0; l < p->shape_count; l++)
+        fprintf(file.stream, "- {layer: \"%s\", is: \"%s\"}\n", p->shapes[l].layer, p->shapes[l].is);
     fputs("layers:\n", file.stream);
     for (int l = 0; l < p->layer_count; l++) {
         const struct sim_profile_layer *m = &p->layers[l];

@@ -3,7 +3,7 @@
  *
  * YAML. Seconds of one microbatch of `batch` samples on a machine where nothing else happens: means over rounds of
  * the mean of each, without what was interrupted; `spread` is the rounds' median deviation, relative. A single round
- * has none.
+ * has none. The network is known by its name and by what each of its layers is.
  */
 #ifndef SIM_PROFILE_FILE_H
 #define SIM_PROFILE_FILE_H
@@ -25,6 +25,11 @@ enum sim_class {
 };
 extern const char *const sim_class_names[SIM_CLASS_COUNT];
 enum sim_class sim_class_of(enum sp_layer_type type);
+
+/* What makes a layer's work: kind, shapes, settings and what it reads, in words. */
+struct sim_profile_shape {
+    char *layer, *is;
+};
 
 struct sim_profile_layer {
     char *layer; /* its name in the network */
@@ -48,6 +53,8 @@ struct sim_profile {
     double flops, bytes_per_s;
     double load; /* cores that other programs used, in the worst of the measurements that were kept */
     char *network;
+    struct sim_profile_shape *shapes; /* of its layers, in order */
+    int shape_count;
     int rounds; /* 0: the file does not say */
     /* stage */
     double update_s, update_parameter_s; /* of an optimiser step, and for each parameter */
@@ -71,6 +78,12 @@ struct sim_profile {
 
 /* This machine's processor and cores into cpu (the caller frees) and cores. */
 void sim_profile_machine(struct sim_profile *profile);
+
+/* The network that is measured: its name and its layers. */
+void sim_profile_set_network(struct sim_profile *profile, const struct sp_network *network);
+
+/* NULL: this network was measured. Else what was instead, in words: "vgg16, not lenet5". The caller frees it. */
+char *sim_profile_difference(const struct sim_profile *profile, const struct sp_network *network);
 
 /* Reads a file that was named at `mark`. SP_E_INPUT with every mistake; *out is zero then. Free with fini. */
 sp_status sim_profile_read(const char *path, struct sp_mark mark, struct sim_profile *out, struct sp_error *err);

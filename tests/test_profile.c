@@ -45,6 +45,8 @@ enum { LAYERS = 13, SIZES = 2 };
  */
 static void write_file(const char *cpu, const char *network, double held_out, double load_sample_s, int cores)
 {
+    const struct sp_network_spec spec = {.builtin = "lenet5"};
+    struct sp_network *lenet;
     struct sim_profile_layer measured[LAYERS * SIZES];
     struct sim_profile_input inputs[SIZES] = {{128, 1e-3}, {64, 0.5e-3}};
     struct sim_roofline_row row = {.type = SP_LAYER_CONVOLUTION,
@@ -59,7 +61,6 @@ static void write_file(const char *cpu, const char *network, double held_out, do
                                   .threads = 1,
                                   .flops = 1e11,
                                   .bytes_per_s = 1e10,
-                                  .network = (char *)network,
                                   .update_s = 1e-5,
                                   .update_parameter_s = 1e-9,
                                   .handoff_s = 1e-6,
@@ -81,6 +82,11 @@ static void write_file(const char *cpu, const char *network, double held_out, do
                                   .layer_count = LAYERS * SIZES,
                                   .fit = {&row, 1, 12, held_out, 2 * held_out}};
     struct sp_error err = {0};
+    assert_int_equal(sp_network_create(&spec, (struct sp_shape){1, 28, 28}, 10, &lenet, &err), SP_OK);
+    sim_profile_set_network(&profile, lenet);
+    sp_network_destroy(&lenet);
+    free(profile.network);
+    profile.network = sp_strdup(network);
     sim_profile_machine(&profile);
     char *here = profile.cpu;
     profile.cpu = cpu != NULL ? (char *)cpu : here;
@@ -92,6 +98,12 @@ static void write_file(const char *cpu, const char *network, double held_out, do
     }
     assert_int_equal(sim_profile_write(&profile, path, &err), SP_OK);
     free(here);
+    /* What is not on the heap stays out of fini. */
+    profile.cpu = profile.backend = profile.convolution = NULL;
+    profile.inputs = NULL;
+    profile.layers = NULL;
+    profile.fit = (struct sim_roofline){0};
+    sim_profile_fini(&profile);
 }
 
 static void write_lines(const char *cpu, const char *network, double held_out)
@@ -141,6 +153,11 @@ static void what_is_written_reads_back(void **state)
     assert_float_equal(profile.slowdown[SIM_CLASS_CONVOLUTION][SIM_CLASS_POOLING], 0.125, 1e-9);
     assert_float_equal(profile.in_flight[SIM_CLASS_CONVOLUTION], 1.5, 1e-9);
     assert_int_equal(profile.fit.count, 1);
+    assert_int_equal(profile.shape_count, 13);
+    assert_string_equal(profile.shapes[3].layer, "conv2");
+    assert_string_equal(
+        profile.shapes[3].is,
+        "convolution 6x14x14 to 16x10x10 kernel 5 stride 1 biases 16 of 3"); /* reads tensor 3, pool1's */
     assert_int_equal(profile.fit.rows[0].type, SP_LAYER_CONVOLUTION);
     assert_float_equal(profile.fit.held_ninth, 0.2, 1e-9);
     sim_profile_fini(&profile);
@@ -285,16 +302,49 @@ static void other_networks_are_priced_by_formulas(void **state)
     sim_cost_destroy(&cost);
 }
 
+/*
+ * The network that was measured is known by its layers, not by its name: LeNet-5 with three channels has another first
+ * convolution, LeNet-5 with eleven classes another last layer, and neither is what took those seconds.
+ */
+static void other_layers_of_the_same_name_were_not_measured(void **state)
+{
+    (void)state;
+    static const char *const others[][2] = {
+        {"data.set=cifar10", "conv1, convolution 1x28x28 to 6x28x28 kernel 5 stride 1 pad 2 biases 6 of 0, not with "
+                             "conv1, convolution 3x32x32 to 6x32x32 kernel 5 stride 1 pad 2 biases 6 of 0"},
+        {"data={set: synthetic, shape: [1, 28, 28], classes: 11}",
+         "fc3, fully-connected 84x1x1 to 10x1x1 biases 10 of 11, not with fc3, fully-connected 84x1x1 to 11x1x1 biases "
+         "11 of 11"},
+    };
+    for (int k = 0; k < 2; k++) {
+        struct sim_cost *cost;
+        struct sp_error err = {0};
+        write_lines(NULL, "lenet5", 0.3);
+        assert_int_equal(cost_of(others[k], 1, &cost, &err), SP_E_INPUT);
+        if (strstr(err.text, others[k][1]) == NULL)
+            fail_msg("\"%s\" is not in \"%s\"", others[k][1], err.text);
+        assert_non_null(strstr(err.text, "off by 30 % (median) on the 12 measurements"));
+        sp_error_fini(&err);
+        write_lines(NULL, "lenet5", 0.1);
+        assert_int_equal(cost_of(others[k], 1, &cost, &err), SP_OK);
+        assert_non_null(find_note(cost, SIM_NOTE_OTHER));
+        assert_non_null(strstr(find_note(cost, SIM_NOTE_OTHER)->text, "lenet5 was not measured"));
+        sim_cost_destroy(&cost);
+    }
+}
+
 static void wrong_files_are_told(void **state)
 {
     (void)state;
+#define SHAPES "shapes: [{layer: conv1, is: convolution}]\n"
 #define HEAD                                                                                                           \
     "machine: {cpu: a, cores: 2, backend: cpu, threads: 1, convolution: auto}\n"                                       \
     "speed: {flops: 1e9, bytes: 1e9, load: 0}\nnetwork: lenet5\n"                                                      \
     "stage: {update: 0, update_parameter: 0, handoff: 0, handover: 0, patience: 0, wake: 0, restart: 0, "              \
     "received_byte: 0, "                                                                                               \
     "start: 0, touch_byte: 0, load_sample: 0}\n"                                                                       \
-    "noise: {forward: 0, backward: 0, update: 0, message: 0, run: 0}\nheld_out: {points: 0, median: 0, ninth: "        \
+    "noise: {forward: 0, backward: 0, update: 0, message: 0, run: 0}\n" SHAPES                                         \
+    "held_out: {points: 0, median: 0, ninth: "                                                                         \
     "0}\nfit: []\n"
 #define EVERY  "{convolution: 1, fully-connected: 1, pooling: 1, elementwise: 1, update: 1}"
 #define FLIGHT "in_flight: " EVERY "\n"
@@ -319,12 +369,13 @@ static void wrong_files_are_told(void **state)
               "layers: [" LAYER "]\n",
          "out of range"},
         {ALL, "\"layers\" must be a list"},
-        {ALL "layers: 3\n", ":11:9: profile: \"layers\" must be a list"},
+        {ALL "layers: 3\n", ":12:9: profile: \"layers\" must be a list"},
         {ALL "layers: []\n", "\"layers\" must be a list"},
         {ALL "layers: [" LAYER ", " LAYER "]\n", "conv1 at batch 1 stands here a second time"},
         {ALL "layers: [{batch: 1}]\n", "\"layer\""},
         {ALL "layers: [{layer: c, batch: 0, forward: 1, backward: 1, evaluate: 1, spread: 0}]\n", "out of range"},
-        {ALL "layers: [{layer: c, batch: 1, forward: x, backward: 1, evaluate: 1, spread: 0}]\n", ":11:"},
+        {ALL "layers: [{layer: c, batch: 1, forward: x, backward: 1, evaluate: 1, spread: 0}]\n", ":12:"},
+        {"network: lenet5\n", "an older file, which does not say what layers it measured; measure again"},
         {ALL "layrs: []\n", "did you mean \"layers\""},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -413,6 +464,7 @@ int main(void)
         cmocka_unit_test(other_sizes_lie_on_the_line),
         cmocka_unit_test(profiles_of_other_machines_are_refused),
         cmocka_unit_test(other_networks_are_priced_by_formulas),
+        cmocka_unit_test(other_layers_of_the_same_name_were_not_measured),
         cmocka_unit_test(wrong_files_are_told),
         cmocka_unit_test(a_single_round_has_no_spread),
         cmocka_unit_test(plans_by_a_profile_equal_brute_force),

@@ -249,7 +249,7 @@ static void init(struct profiling *p)
     profile->backend = sp_strdup(e->devices.backend);
     profile->convolution = sp_strdup(e->devices.convolution);
     profile->threads = e->devices.threads;
-    profile->network = sp_strdup(p->setup->network->name);
+    sim_profile_set_network(profile, p->setup->network);
     p->patience_s = p->program->quick ? 0 : PATIENCE_S;
     struct exec_dataset *data = NULL;
     struct sp_error err = {0};

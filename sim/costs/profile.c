@@ -29,27 +29,27 @@ struct pricing {
 };
 
 /* Another network than the one that was measured: are the formulas good enough? */
-static sp_status check_fit(const struct sp_experiment *e, const struct sp_plan *plan, const struct sim_profile *profile,
+static sp_status check_fit(const struct sp_experiment *e, const char *difference, const struct sim_profile *profile,
                            struct sp_error *err)
 {
     if (e->cost.force || (profile->fit.held_points > 0 && profile->fit.held_median <= WORST_FIT))
         return SP_OK;
     return sp_reject(err, sp_experiment_mark(e, "cost.file"),
-                     "cost.file: \"%s\" measured %s, not %s, and the formulas fitted to it are off by %.0f %% (median) "
+                     "cost.file: \"%s\" measured %s, and the formulas fitted to it are off by %.0f %% (median) "
                      "on the %d measurements held out; %.0f %% is the most; cost.force: true uses them all the same",
-                     e->cost.file, profile->network, plan->network->name, 100 * profile->fit.held_median,
-                     profile->fit.held_points, 100 * WORST_FIT);
+                     e->cost.file, difference, 100 * profile->fit.held_median, profile->fit.held_points,
+                     100 * WORST_FIT);
 }
 
-static sp_status check(const struct sp_experiment *e, const struct sp_plan *plan, const struct sim_profile *profile,
+static sp_status check(const struct sp_experiment *e, const char *difference, const struct sim_profile *profile,
                        struct sp_error *err)
 {
     struct sim_profile here = {0};
     struct sp_mark mark = sp_experiment_mark(e, "cost.file");
     sp_status status = SP_OK;
     sim_profile_machine(&here);
-    if (strcmp(profile->network, plan->network->name) != 0)
-        status = check_fit(e, plan, profile, err);
+    if (difference != NULL)
+        status = check_fit(e, difference, profile, err);
     if (!e->cost.force && (strcmp(here.cpu, profile->cpu) != 0 || here.cores != profile->cores))
         status = sp_reject(err, mark,
                            "cost.file: \"%s\" was measured on %s with %d cores, this is %s with %d; cost.force: true "
@@ -328,7 +328,7 @@ static void price_messages(const struct pricing *p)
     }
 }
 
-static void add_notes(const struct pricing *p)
+static void add_notes(const struct pricing *p, const char *difference)
 {
     if (p->profile->load > 0.1)
         sim_cost_note(p->cost, SIM_NOTE_LOADED, "other programs used %.0f %% of a core while this was measured",
@@ -346,7 +346,7 @@ static void add_notes(const struct pricing *p)
         sim_cost_note(p->cost, SIM_NOTE_OTHER,
                       "%s was not measured: times come from formulas fitted to %s, %.0f %% off (median) on %d "
                       "measurements held out",
-                      p->plan->network->name, p->profile->network, 100 * p->profile->fit.held_median,
+                      p->plan->network->name, difference, 100 * p->profile->fit.held_median,
                       p->profile->fit.held_points);
 }
 
@@ -374,8 +374,9 @@ static sp_status price(const void *known, bool least, const struct sp_experiment
                        const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
     const struct sim_profile *profile = known;
-    struct pricing p = {e, plan, profile, out, strcmp(profile->network, plan->network->name) == 0, least};
-    sp_status status = check(e, plan, profile, err);
+    char *difference = sim_profile_difference(profile, plan->network);
+    struct pricing p = {e, plan, profile, out, difference == NULL, least};
+    sp_status status = check(e, difference, profile, err);
     sim_cost_add_contention(out, SIM_CLASS_COUNT);
     sim_cost_add_noise(out);
     memcpy(out->contention.slowdown, profile->slowdown, sizeof profile->slowdown);
@@ -392,8 +393,9 @@ static sp_status price(const void *known, bool least, const struct sp_experiment
         price_messages(&p);
         if (memory != NULL)
             price_start(&p, memory);
-        add_notes(&p);
+        add_notes(&p, difference);
     }
+    free(difference);
     return status;
 }
 
