@@ -17,6 +17,7 @@ enum {
     SIMULATED = 256,  /* plans, at most, unless more are to be shown */
     BY_BOUND = 128,   /* of them, before numbers of stages take turns: bounds do not tell which is best */
     LOOKED_AT = 1024, /* and those that limits forbade */
+    LONGER = 16,      /* plans that are simulated for longer, as no steady state came */
     MEASURED = 32     /* the same where a backend is asked how much memory a plan takes, which compiles it */
 };
 
@@ -100,9 +101,24 @@ static double seconds_of(const struct sp_experiment *e, const struct sim_candida
     return minibatches < INFINITY ? c->time_s / minibatches : c->minibatch_s;
 }
 
+/* A minibatch takes no less; what came to no steady state may be off. */
+static double least_s(const struct sim_candidate *c)
+{
+    return fmax(c->bottleneck_s, c->minibatch_s * (1 - c->error));
+}
+
+/* No steady state came, which must be known of those that may be the best. */
+static bool is_unsettled(const struct sim_planning *search, const struct sim_candidate *c)
+{
+    return c->error > 0 && sim_planning_minibatches(search->trial.experiment) == INFINITY &&
+           least_s(c) <= slowest_s(search) * (1 + 1e-9);
+}
+
 sp_status sim_list_keep(struct sim_planning *search, struct sim_list *list, struct sim_candidate *c)
 {
-    sp_status status = sim_trial_simulate(&search->trial, c);
+    sp_status status = sim_trial_simulate(&search->trial, c, SIM_TRIAL_LONG);
+    if (status == SP_OK && is_unsettled(search, c) && search->longer++ < LONGER)
+        status = sim_trial_simulate(&search->trial, c, SIM_TRIAL_LONGER);
     double seconds = seconds_of(search->trial.experiment, c);
     search->out->simulated++;
     search->turns[list->stages]++;
@@ -119,6 +135,7 @@ static const char TOO_MANY[] = "more plans than are simulated may take less by w
                   TOO_MANY_SHARING[] =
                       "more plans than are simulated may take less by what is known of them before, which is how much "
                       "their devices slow each other at least",
+                  UNSETTLED[] = "plans that may take less came to no steady state while they were simulated",
                   TOO_LARGE[] = "there are too many ways to cut to go through",
                   PREFIXES[] = "the graph has too many boundaries, so that only its listed order was cut",
                   OTHER_SIZES[] =
@@ -176,6 +193,28 @@ static void conclude(struct sim_planning *search)
             doubt(search, shares_machine(search) ? TOO_MANY_SHARING : TOO_MANY);
     double minibatches = sim_planning_minibatches(search->trial.experiment);
     out->bound_time_s = minibatches < INFINITY ? minibatches * out->bound_s : INFINITY;
+}
+
+/* Whether the first would not be if those that came to no steady state took as much less or more as they may. Where
+ * others may be slower than the fastest, those also that may be just fast enough or just not. */
+static void doubt_unsettled(struct sim_planning *search)
+{
+    const struct sim_search *out = search->out;
+    const struct sim_candidate *best = &out->candidates[0];
+    bool is_fast = sim_planning_is_fast(search->trial.experiment);
+    double best_s = is_fast ? best->minibatch_s : search->best_s, other_s = out->bound_s;
+    for (int c = 0; c < out->count; c++) {
+        const struct sim_candidate *one = &out->candidates[c];
+        other_s = c > 0 ? fmin(other_s, least_s(one)) : other_s;
+        if (!is_unsettled(search, one))
+            continue;
+        if (c > 0 && least_s(one) < best_s * (1 - 1e-9))
+            doubt(search, UNSETTLED);
+        if (!is_fast && one->minibatch_s * (1 + one->error) > slowest_s(search))
+            doubt(search, UNSETTLED);
+    }
+    if (is_fast && is_unsettled(search, best) && other_s < best_s * (1 + best->error))
+        doubt(search, UNSETTLED);
 }
 
 int sim_planning_most_looks(const struct sim_planning *search)
@@ -236,6 +275,7 @@ static sp_status look_at_all(struct sim_planning *search)
         SP_TRY(sim_planning_try_leanest(search));
     conclude(search);
     sort_by_rank(e, out->candidates, out->count);
+    doubt_unsettled(search);
     for (; out->count > e->plan.candidates; out->count--)
         sim_candidate_fini(&out->candidates[out->count - 1]);
     return SP_OK;

@@ -20,6 +20,7 @@ struct sim_candidate {
     double estimate_s;   /* a minibatch takes no less, as is known before simulation */
     double bottleneck_s; /* a minibatch on its slowest device or link */
     double minibatch_s;  /* a minibatch in the steady state, simulated */
+    double error;        /* of that, relative, about: 0 where the steady state came while it was simulated */
     double time_s;       /* the whole training that the experiment asks for */
     size_t peak_bytes;   /* of the fullest device */
     int64_t staleness;   /* forward, of the stalest stage, in updates */

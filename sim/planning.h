@@ -49,6 +49,7 @@ struct sim_planning {
     int list_count;
     double best_s;  /* of a minibatch in the steady state; where time is wanted, of all of them on average */
     int64_t *turns; /* [stages]: plans simulated */
+    int longer;     /* plans that were simulated once more, as their steady state takes long to come */
 };
 
 /* colocated, split or any: that of the pipeline where it names one, else the plan's. */

@@ -441,6 +441,8 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
                                       .events = (int64_t)sim.totals.events,
                                       .instructions = (int64_t)sim.totals.instructions,
                                       .jumped = sim.jumped,
+                                      .period = sim.period,
+                                      .period_s = sim_seconds(sim.period_time),
                                       .trace = sim.trace};
     } else {
         sp_trace_destroy(&sim.trace);

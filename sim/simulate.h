@@ -26,6 +26,8 @@ struct sim_result {
     int64_t events; /* times that a device rested, and messages that set off or were transferred over fair links */
     int64_t instructions;
     int64_t jumped; /* minibatches that were not simulated one by one; events and instructions count them */
+    int64_t period; /* minibatches after which the last state that was jumped from comes again; 0: none was */
+    double period_s;
     struct sp_trace *trace;
 };
 

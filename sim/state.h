@@ -83,7 +83,9 @@ struct sim {
     bool jumps;
     int64_t updated; /* the minibatch that stage 0 has just been updated with; -1: none since `between` looked */
     struct sim_snapshot *snapshot;
-    int64_t jumped; /* minibatches */
+    int64_t jumped;       /* minibatches */
+    int64_t period;       /* minibatches of the last steady state; 0: none yet ... */
+    sim_long period_time; /* ... and its ticks */
 };
 
 /* Adds what the lanes did lately to their totals; long before 2^63 ticks. */

@@ -19,6 +19,12 @@
 
 enum { FIRST = 8, COMPARISONS = 24 };
 
+/* A period may be so long, that of many minibatches longer. */
+static int64_t longest_period(int64_t minibatch)
+{
+    return minibatch / 4 > COMPARISONS ? minibatch / 4 : COMPARISONS;
+}
+
 struct sim_snapshot {
     int64_t minibatch; /* 0: none taken */
     int64_t next;      /* when it is to be taken, in minibatches */
@@ -176,6 +182,8 @@ static void jump(struct sim *sim, struct sp_cursor *const *cursors, int64_t peri
     if (sim->flows != NULL)
         sim_flows_shift(sim->flows, 0, minibatches);
     sim->jumped += minibatches;
+    sim->period = period;
+    sim->period_time = elapsed;
     snapshot->minibatch = 0;
     snapshot->next = INT64_MAX; /* one jump a phase: it went to the end of the steady part */
 }
@@ -252,7 +260,7 @@ void sim_between(void *self, struct sp_cursor *const *cursors)
             take_snapshot(sim, cursors, minibatch);
         else
             snapshot->next = minibatch + minibatch / 8;
-    } else if (snapshot->minibatch > 0 && minibatch - snapshot->minibatch <= COMPARISONS) {
+    } else if (snapshot->minibatch > 0 && minibatch - snapshot->minibatch <= longest_period(snapshot->minibatch)) {
         compare(sim, cursors, minibatch);
     }
 }

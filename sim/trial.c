@@ -43,23 +43,16 @@ sp_status sim_trial_prepare(const struct sim_trial *trial, const struct sim_cand
     return status;
 }
 
-/* Minibatches that fill the pipeline and more. */
-static int64_t stretch_of(const struct sim_candidate *c)
-{
-    return 4 * (int64_t)(c->cut_count + 1) + 12;
-}
-
-static sp_status simulated_s(const struct sim_trial *trial, const struct sim_candidate *c, int64_t minibatches,
-                             double *time_s)
+static sp_status simulated(const struct sim_trial *trial, const struct sim_candidate *c, int64_t minibatches,
+                           struct sim_result *result)
 {
     struct sp_plan *plan;
     struct sim_cost *cost;
-    struct sim_result result = {0};
     sp_status status = sim_trial_prepare(trial, c, minibatches, &plan, &cost);
+    *result = (struct sim_result){0};
     if (status == SP_OK)
-        status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, &result, trial->err);
-    *time_s = result.time_s;
-    sim_result_fini(&result);
+        status = sim_run(plan, cost, &(struct sim_config){.spans_per_lane = 0}, result, trial->err);
+    sp_trace_destroy(&result->trace);
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);
     return status;
@@ -80,7 +73,7 @@ sp_status sim_trial_weigh(const struct sim_trial *trial, struct sim_candidate *c
 {
     struct sp_plan *plan;
     struct sp_memory_plan *memory = NULL;
-    sp_status status = sim_trial_prepare(trial, c, stretch_of(c), &plan, NULL);
+    sp_status status = sim_trial_prepare(trial, c, SIM_TRIAL_LONG, &plan, NULL);
     if (status == SP_OK)
         status = trial->memory->plan(trial->experiment, plan, &memory, trial->err);
     c->peak_bytes = 0;
@@ -92,25 +85,29 @@ sp_status sim_trial_weigh(const struct sim_trial *trial, struct sim_candidate *c
     return status;
 }
 
-/* The steady state is what a second stretch of minibatches takes beyond the first. A training that is shorter than one
- * is mostly fill and drain, and where its time is the objective it is simulated whole. */
-sp_status sim_trial_simulate(const struct sim_trial *trial, struct sim_candidate *c)
+/* Where no steady state was recognised, its pace is that of the run's second half, at whose ends other minibatches are
+ * under way, twice as many as stages at most. A training that is shorter is mostly
+ * fill and drain, and where its time is the objective it is simulated whole. */
+sp_status sim_trial_simulate(const struct sim_trial *trial, struct sim_candidate *c, int64_t minibatches)
 {
-    int64_t stretch = stretch_of(c), total = sim_trial_minibatches(trial->experiment);
-    double once_s, twice_s, whole_s = 0;
-    bool whole = total < stretch || strcmp(trial->experiment->plan.objective, "time") == 0;
+    int64_t total = sim_trial_minibatches(trial->experiment), half = minibatches / 2;
+    bool whole = total < minibatches || strcmp(trial->experiment->plan.objective, "time") == 0;
+    struct sim_result run, first = {0}, all = {0};
     struct sp_plan *plan;
     struct sim_cost *cost;
-    SP_TRY(simulated_s(trial, c, stretch, &once_s));
-    SP_TRY(simulated_s(trial, c, 2 * stretch, &twice_s));
+    SP_TRY(simulated(trial, c, minibatches, &run));
+    if (run.period == 0)
+        SP_TRY(simulated(trial, c, half, &first));
     if (whole)
-        SP_TRY(simulated_s(trial, c, total, &whole_s));
-    sp_status status = sim_trial_prepare(trial, c, 2 * stretch, &plan, &cost);
+        SP_TRY(simulated(trial, c, total, &all));
+    sp_status status = sim_trial_prepare(trial, c, 1, &plan, &cost);
     if (status == SP_OK) {
         c->bottleneck_s = sim_bottleneck_s(plan, cost);
-        c->minibatch_s = (twice_s - once_s) / (double)stretch;
-        c->minibatch_s = fmax(c->minibatch_s, c->bottleneck_s); /* two stretches may be too short for it to tell */
-        c->time_s = whole ? whole_s : once_s + c->minibatch_s * (double)(total - stretch);
+        c->error = run.period > 0 ? 0 : 4.0 * (c->cut_count + 1) / (double)(minibatches - half);
+        c->minibatch_s = run.period > 0 ? run.period_s / (double)run.period
+                                        : (run.time_s - first.time_s) / (double)(minibatches - half);
+        c->minibatch_s = fmax(c->minibatch_s, c->bottleneck_s); /* it is no less, but for rounding */
+        c->time_s = whole ? all.time_s : run.time_s + c->minibatch_s * (double)(total - minibatches);
     }
     sim_cost_destroy(&cost);
     sp_plan_destroy(&plan);

@@ -25,8 +25,12 @@ sp_status sim_trial_prepare(const struct sim_trial *trial, const struct sim_cand
 /* peak_bytes, by the plan alone. */
 sp_status sim_trial_weigh(const struct sim_trial *trial, struct sim_candidate *candidate);
 
-/* bottleneck_s, minibatch_s and time_s, by simulation. */
-sp_status sim_trial_simulate(const struct sim_trial *trial, struct sim_candidate *candidate);
+/* Minibatches in which nearly all plans come to their steady state, and those that take long to: buffers may fill
+ * slowly before a device waits. Where it comes, the rest is jumped over. */
+enum { SIM_TRIAL_LONG = 4096 + 512, SIM_TRIAL_LONGER = 32768 + 4096 };
+
+/* bottleneck_s, minibatch_s, error and time_s, by simulation of so many minibatches. */
+sp_status sim_trial_simulate(const struct sim_trial *trial, struct sim_candidate *candidate, int64_t minibatches);
 
 /* Minibatches of the whole training that the experiment asks for. */
 int64_t sim_trial_minibatches(const struct sp_experiment *experiment);

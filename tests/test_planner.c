@@ -364,6 +364,75 @@ static void plans_over_one_bus_equal_brute_force(void **state)
     place_fini(&place);
 }
 
+/* A device file whose messages take long: computation by what the network says. */
+static void write_slow_device(const struct place *place, double latency_s, double link_bytes_per_s)
+{
+    char *text = sp_format("peak_flops: 1e12\nbandwidth_bytes_per_s: 1e12\nlaunch_s: 0\nlatency_s: %g\n"
+                           "link_bytes_per_s: %g\n"
+                           "convolution: {forward: 1, backward_input: 1, backward_weight: 1}\n"
+                           "fully_connected: {forward: 1, backward_input: 1, backward_weight: 1}\n",
+                           latency_s, link_bytes_per_s);
+    place_write(place->device, text);
+    free(text);
+}
+
+/* Seconds of a minibatch between the 100,000th and the 200,000th. */
+static double long_run_s(const char *const *sets, int count, const struct sp_network *network, const char *cuts)
+{
+    enum { MANY = 100000 };
+    return (trial_of(sets, count, network, cuts, 2 * MANY).time_s - trial_of(sets, count, network, cuts, MANY).time_s) /
+           MANY;
+}
+
+/*
+ * Messages that take long, of 5 to 40 ms latency over links about as slow as the layers: a pipeline is then held up by
+ * what comes back, for periods of several minibatches, after a beginning of hundreds. What is said of each candidate is
+ * what a run of a hundred thousand minibatches finds, and the first is the best of all ways to cut.
+ */
+static void steady_states_are_those_of_long_runs(void **state)
+{
+    (void)state;
+    static const double latencies[] = {5e-3, 0.01, 0.02, 0.04};
+    static const char *const schedules[] = {"pipeline.schedule=stale", "pipeline.schedule=1f1b-async",
+                                            "pipeline.schedule=gpipe"};
+    struct place place;
+    int held_up = 0, not_steady = 0;
+    place_init(&place, ".csv");
+    for (int n = 0; n < 36; n++) {
+        const char *sets[] = {place.network_set, place.device_set,
+                              schedules[n % 3],  n % 3 == 2 ? "pipeline.microbatches=4" : "pipeline.microbatches=1",
+                              "train.batch=8",   "cost.model=import",
+                              "devices.count=4", "plan.candidates=8"};
+        struct search s;
+        place_write_chain(&place, 5 + n % 4);
+        write_slow_device(&place, latencies[n % 4], 2e5 * (1 + chain_below(20)));
+        search_well(sets, 8, &s);
+        const struct sim_candidate *found = s.found.candidates;
+        assert_null(s.found.doubt);
+        for (int c = 0; c < s.found.count; c++) {
+            char *text = cuts_of(found[c].cuts, found[c].cut_count);
+            double seconds = long_run_s(sets, 6, s.network, text);
+            if (fabs(found[c].minibatch_s / seconds - 1) > 2e-5)
+                fail_msg("network %d, %s: %.9g s, and %.9g in a long run", n, text, found[c].minibatch_s, seconds);
+            not_steady += found[c].error > 0;
+            held_up += found[c].minibatch_s > found[c].bottleneck_s * 1.001;
+            free(text);
+        }
+        double best = INFINITY;
+        int L = s.network->weight_layer_count;
+        for (int mask = 0; mask < 1 << (L - 1); mask++) {
+            int cuts[32], k = cuts_of_mask(mask, L, cuts);
+            char *text = cuts_of(cuts, k);
+            best = k < 4 ? fmin(best, long_run_s(sets, 6, s.network, text)) : best;
+            free(text);
+        }
+        assert_float_equal(found[0].minibatch_s / best, 1, 2e-5);
+        search_fini(&s);
+    }
+    assert_true(held_up > 50 && not_steady < 10);
+    place_fini(&place);
+}
+
 /*
  * The shortest of all trainings of some minibatches, from one, where filling the pipeline is most of it, to many: of
  * partitions with the same bottleneck, which are many where times are whole milliseconds, the soonest filled one wins.
@@ -467,6 +536,7 @@ int main(void)
         cmocka_unit_test(plans_of_real_networks_equal_brute_force),
         cmocka_unit_test(plans_of_graphs_equal_brute_force),
         cmocka_unit_test(plans_over_one_bus_equal_brute_force),
+        cmocka_unit_test(steady_states_are_those_of_long_runs),
         cmocka_unit_test(whole_trainings_equal_brute_force),
         cmocka_unit_test(bounds_are_bounds),
         cmocka_unit_test(plans_within_memory_equal_brute_force),

@@ -75,11 +75,11 @@ static json_t *candidate_json(const struct sp_network *network, const struct sim
     for (int k = 0; k < c->cut_count; k++)
         json_array_append_new(cuts, json_integer(c->cuts[k]));
     json_t *object = json_pack(
-        "{s:o, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "cuts", cuts, "schedule", c->schedule->name,
-        "microbatches", c->microbatches, "placement", c->split ? "split" : "colocated", "devices", c->device_count,
-        "bottleneck_s", c->bottleneck_s, "minibatch_s", c->minibatch_s, "samples_per_s", samples_per_s(experiment, c),
-        "time_s", c->time_s, "peak_bytes", (json_int_t)c->peak_bytes, "staleness", (json_int_t)c->staleness,
-        "stale_weight_fraction", c->stale_weight_fraction);
+        "{s:o, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}", "cuts", cuts, "schedule",
+        c->schedule->name, "microbatches", c->microbatches, "placement", c->split ? "split" : "colocated", "devices",
+        c->device_count, "bottleneck_s", c->bottleneck_s, "minibatch_s", c->minibatch_s, "minibatch_error", c->error,
+        "samples_per_s", samples_per_s(experiment, c), "time_s", c->time_s, "peak_bytes", (json_int_t)c->peak_bytes,
+        "staleness", (json_int_t)c->staleness, "stale_weight_fraction", c->stale_weight_fraction);
     if (network->measured != NULL)
         json_object_set_new(object, "layers", stages_json(network, c));
     return object;
