@@ -7,13 +7,12 @@
 
 #include <stdlib.h>
 
-static sp_status check_layers(const struct exec_run *run, struct sp_error *err)
+sp_status exec_check_layers(const struct exec_backend *backend, const struct sp_network *network, struct sp_error *err)
 {
-    const struct sp_network *network = run->plan->network;
     for (int l = 0; l < network->layer_count; l++) {
-        const char *reason = run->backend->supports(&network->layers[l]);
+        const char *reason = backend->supports(&network->layers[l]);
         if (reason != NULL)
-            return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s cannot do layer %s of %s: %s", run->backend->name,
+            return SP_FAIL(err, SP_E_UNSUPPORTED, "backend %s cannot do layer %s of %s: %s", backend->name,
                            network->layers[l].name, network->name, reason);
     }
     return SP_OK;
@@ -116,7 +115,7 @@ static sp_status find_devices(struct exec_run *run, struct sp_error *err)
 
 sp_status exec_models_create(struct exec_run *run, struct sp_error *err)
 {
-    SP_TRY(check_layers(run, err));
+    SP_TRY(exec_check_layers(run->backend, run->plan->network, err));
     SP_TRY(find_devices(run, err));
     SP_TRY(run->backend->create(&run->config.compute, &run->context, err));
     SP_TRY(make_models(run, err));

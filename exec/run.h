@@ -169,6 +169,7 @@ void exec_stage_skip(struct exec_run *run, const struct sp_instr *instr);
 
 /* Which devices are here, their models, and the run's memory plan from these (exec/models.c). Also where create failed.
  */
+sp_status exec_check_layers(const struct exec_backend *backend, const struct sp_network *network, struct sp_error *err);
 sp_status exec_models_create(struct exec_run *run, struct sp_error *err);
 void exec_models_destroy(struct exec_run *run);
 

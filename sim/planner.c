@@ -14,11 +14,9 @@
 #include <string.h>
 
 enum {
-    SIMULATED = 256,  /* plans, at most, unless more are to be shown */
-    BY_BOUND = 128,   /* of them, before numbers of stages take turns: bounds do not tell which is best */
-    LOOKED_AT = 1024, /* and those that limits forbade */
-    LONGER = 16,      /* plans that are simulated for longer, as no steady state came */
-    MEASURED = 32     /* the same where a backend is asked how much memory a plan takes, which compiles it */
+    SIMULATED = 256, /* plans, at most, unless more are to be shown */
+    BY_BOUND = 128,  /* of them, before numbers of stages take turns: bounds do not tell which is best */
+    LONGER = 16,     /* plans that are simulated for longer, as no steady state came */
 };
 
 bool sim_planning_is_fast(const struct sp_experiment *e)
@@ -217,11 +215,6 @@ static void doubt_unsettled(struct sim_planning *search)
         doubt(search, UNSETTLED);
 }
 
-int sim_planning_most_looks(const struct sim_planning *search)
-{
-    return search->trial.experiment->plan.memory > 0 && !search->trial.memory->plain ? MEASURED : LOOKED_AT;
-}
-
 /* Less is better, in this order. */
 struct rank {
     double value[3];
@@ -269,7 +262,7 @@ static sp_status look_at_all(struct sim_planning *search)
     struct sim_list *list;
     out->bound_s = INFINITY;
     int64_t most = e->plan.candidates > SIMULATED ? e->plan.candidates : SIMULATED;
-    while (out->simulated < most && out->cuttings < sim_planning_most_looks(search) && (list = choose(search)) != NULL)
+    while (out->simulated < most && out->cuttings < SIM_PLANNING_LOOKS && (list = choose(search)) != NULL)
         SP_TRY(look(search, list));
     if (out->count == 0)
         SP_TRY(sim_planning_try_leanest(search));

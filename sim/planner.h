@@ -39,13 +39,15 @@ struct sim_search {
     bool prefixes_only;  /* the graph has too many boundaries: only prefixes of the order were searched */
 };
 
-/* How large a plan is on its devices, as program_memory. */
-typedef sp_status (*sim_memory_function)(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                                         struct sp_memory_plan **out, struct sp_error *err);
+/* How large a plan is on its devices. */
+typedef sp_status (*sim_memory_function)(void *self, const struct sp_plan *plan, struct sp_memory_plan **out,
+                                         struct sp_error *err);
 
-/* What cannot fit in plain float32 is never looked at; by other sizes it might fit, so that the best is not proven. */
+/* All plans are weighed by it. What cannot be within a limit in plain float32 is never looked at; by other sizes it
+ * might fit, so that the best is not proven. */
 struct sim_memory_model {
     sim_memory_function plan;
+    void *self;
     bool plain;
 };
 

@@ -94,8 +94,8 @@ bool sim_candidate_within_limits(const struct sp_experiment *e, const struct sim
 /* Simulates the candidate, which becomes the search's. */
 sp_status sim_list_keep(struct sim_planning *search, struct sim_list *list, struct sim_candidate *c);
 
-/* Plans that may be looked at. */
-int sim_planning_most_looks(const struct sim_planning *search);
+/* Plans that may be looked at, those that limits forbid too. */
+enum { SIM_PLANNING_LOOKS = 1024 };
 
 /* Of the plans that were looked at, none is within the limits: the leanest may be; else they are told. */
 sp_status sim_planning_try_leanest(struct sim_planning *search);

@@ -92,7 +92,7 @@ static sp_status reject_limits(struct sim_planning *search, const struct least *
 {
     const struct sp_experiment *e = search->trial.experiment;
     struct sim_candidate c = {0};
-    bool all = search->out->cuttings < sim_planning_most_looks(search);
+    bool all = search->out->cuttings < SIM_PLANNING_LOOKS;
     sp_status status = weigh_fastest(search, &c);
     if (status == SP_OK)
         status =

@@ -75,7 +75,7 @@ sp_status sim_trial_weigh(const struct sim_trial *trial, struct sim_candidate *c
     struct sp_memory_plan *memory = NULL;
     sp_status status = sim_trial_prepare(trial, c, SIM_TRIAL_LONG, &plan, NULL);
     if (status == SP_OK)
-        status = trial->memory->plan(trial->experiment, plan, &memory, trial->err);
+        status = trial->memory->plan(trial->memory->self, plan, &memory, trial->err);
     c->peak_bytes = 0;
     for (int d = 0; status == SP_OK && d < plan->device_count; d++)
         if (sp_memory_device_bytes(memory, d) > c->peak_bytes)

@@ -65,15 +65,14 @@ void place_fini(struct place *place)
     free(place->device_set);
 }
 
-static sp_status plain_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                              struct sp_memory_plan **out, struct sp_error *err)
+static sp_status plain_memory(void *self, const struct sp_plan *plan, struct sp_memory_plan **out, struct sp_error *err)
 {
-    (void)experiment;
+    (void)self;
     struct sp_footprint footprint = sp_footprint_plain(plan->network);
     return sp_memory_plan_create(plan, &footprint, out, err);
 }
 
-const struct sim_memory_model plain = {plain_memory, true};
+const struct sim_memory_model plain = {plain_memory, NULL, true};
 
 static sp_status read_sets(const char *const *sets, int count, struct sp_experiment **out, struct sp_error *err)
 {
@@ -147,7 +146,7 @@ struct trial trial_of(const char *const *sets, int count, const struct sp_networ
     assert_int_equal(read_sets(all, count + 3, &e, &err), SP_OK);
     assert_int_equal(sp_experiment_plan(e, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
     assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
-    assert_int_equal(plain_memory(e, plan, &memory, &err), SP_OK);
+    assert_int_equal(plain_memory(NULL, plan, &memory, &err), SP_OK);
     assert_int_equal(sim_run(plan, cost, &(struct sim_config){0}, &result, &err), SP_OK);
     for (int d = 0; d < plan->device_count; d++)
         trial.bytes = fmax(trial.bytes, (double)sp_memory_device_bytes(memory, d));

@@ -2,6 +2,8 @@
  * Searches under limits and for each objective.
  */
 #include "common/alloc.h"
+#include "exec/sizes.h"
+#include "exec/trainer.h"
 #include "sim/cost.h"
 #include "tests/searches.h"
 
@@ -140,10 +142,9 @@ static size_t much_scratch(const void *self, int layer, enum sp_pass pass, int b
     return 50000000;
 }
 
-static sp_status large_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                              struct sp_memory_plan **out, struct sp_error *err)
+static sp_status large_memory(void *self, const struct sp_plan *plan, struct sp_memory_plan **out, struct sp_error *err)
 {
-    (void)experiment;
+    (void)self;
     struct sp_footprint large = sp_footprint_plain(plan->network);
     large.scratch = much_scratch;
     return sp_memory_plan_create(plan, &large, out, err);
@@ -153,7 +154,7 @@ static sp_status large_memory(const struct sp_experiment *experiment, const stru
 static void the_leanest_is_found(void **state)
 {
     (void)state;
-    const struct sim_memory_model large = {large_memory, false};
+    const struct sim_memory_model large = {large_memory, NULL, false};
     const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "plan.memory=1"};
     struct search s;
     search_by(&large, sets, 4, &s);
@@ -167,6 +168,73 @@ static void the_leanest_is_found(void **state)
     assert_non_null(strstr(s.found.doubt, "plain float32"));
     free(enough);
     search_fini(&s);
+}
+
+static sp_status backend_memory(void *self, const struct sp_plan *plan, struct sp_memory_plan **out,
+                                struct sp_error *err)
+{
+    return exec_sizes_plan(self, plan, out, err);
+}
+
+static size_t fullest(const struct sp_memory_plan *memory)
+{
+    size_t most = 0;
+    for (int d = 0; d < memory->plan->device_count; d++)
+        most = sp_memory_device_bytes(memory, d) > most ? sp_memory_device_bytes(memory, d) : most;
+    return most;
+}
+
+/* The bytes of a candidate's fullest device, as a run by itself would take them. */
+static size_t bytes_of_run(const char *const *sets, int count, const struct sp_network *network,
+                           const struct sim_candidate *candidate)
+{
+    char path[] = "/tmp/stalepipe-experiment-XXXXXX";
+    struct sp_experiment *experiment;
+    struct sp_plan *plan;
+    struct sp_memory_plan *memory;
+    struct sp_error err = {0};
+    close(mkstemp(path));
+    assert_int_equal(sp_experiment_read(path, sets, count, &experiment, &err), SP_OK);
+    sim_candidate_apply(candidate, experiment);
+    assert_int_equal(sp_experiment_plan(experiment, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+    const struct exec_backend_config config = {.threads = 1};
+    assert_int_equal(exec_plan_memory(plan, exec_backend_find(experiment->devices.backend), &config, &memory, &err),
+                     SP_OK);
+    size_t bytes = fullest(memory);
+    sp_memory_plan_destroy(&memory);
+    sp_plan_destroy(&plan);
+    sp_experiment_destroy(&experiment);
+    unlink(path);
+    return bytes;
+}
+
+/* The bytes that plans are ranked by and shown with are those that they take in a run, by the backend's own sizes. */
+static void plans_are_ranked_by_the_backends_bytes(void **state)
+{
+    (void)state;
+    static const char *const networks[] = {"network=lenet5", "network=resnet8"};
+    static const char *const backends[] = {"devices.backend=cpu", "devices.backend=ref"};
+    for (int n = 0; n < 4; n++) {
+        const char *sets[] = {networks[n / 2],         n < 2 ? "data.set=mnist" : "data.set=cifar10",
+                              backends[n % 2],         "devices.count=3",
+                              "plan.objective=memory", "plan.keep=0.5",
+                              "train.batch=32"};
+        const struct exec_backend_config config = {.threads = 1};
+        struct exec_sizes *sizes = exec_sizes_create(exec_backend_find(backends[n % 2] + 16), &config);
+        const struct sim_memory_model memory = {backend_memory, sizes, false};
+        struct search s;
+        search_by(&memory, sets, 7, &s);
+        assert_int_equal(s.status, SP_OK);
+        assert_int_equal(s.found.count, 10);
+        for (int c = 0; c < s.found.count; c++) {
+            const struct sim_candidate *one = &s.found.candidates[c];
+            assert_int_equal(one->peak_bytes, bytes_of_run(sets, 7, s.network, one));
+            assert_true(one->minibatch_s > s.found.candidates[0].minibatch_s ||
+                        one->peak_bytes >= s.found.candidates[0].peak_bytes);
+        }
+        exec_sizes_destroy(&sizes);
+        search_fini(&s);
+    }
 }
 
 /* Work takes 4 times as long beside another device, 10 times beside three: one device alone is the fastest. Two devices
@@ -248,6 +316,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_planned_is_told),
         cmocka_unit_test(a_placement_is_kept),
         cmocka_unit_test(the_leanest_is_found),
+        cmocka_unit_test(plans_are_ranked_by_the_backends_bytes),
         cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
         cmocka_unit_test(a_source_reads_its_files_once),

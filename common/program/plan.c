@@ -13,22 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* While searching, memory counts in plain float32: asking the backend would compile the network once a candidate. A
- * limit wants the exact figure. */
-static sp_status plain_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                              struct sp_memory_plan **out, struct sp_error *err)
-{
-    (void)experiment;
-    struct sp_footprint plain = sp_footprint_plain(plan->network);
-    return sp_memory_plan_create(plan, &plain, out, err);
-}
-
 sp_status program_choose(struct sp_experiment *experiment, struct sp_network **network, struct sim_search *search,
                          struct sp_error *err)
 {
-    bool exact = experiment->plan.memory > 0 && (*network)->measured == NULL;
-    struct sim_memory_model memory = {exact ? program_memory : plain_memory, !exact};
-    SP_TRY(sim_plan_search(experiment, *network, &memory, search, err));
+    struct program_sizes *sizes = program_sizes_create(experiment, *network);
+    struct sim_memory_model memory = {program_sizes_plan, sizes, (*network)->measured != NULL};
+    sp_status status = sim_plan_search(experiment, *network, &memory, search, err);
+    program_sizes_destroy(&sizes);
+    if (status != SP_OK)
+        return status;
     if (search->prefixes_only)
         fprintf(stderr, "plan: the graph of %s has too many boundaries; only cuts of its listed order were searched\n",
                 (*network)->name);

@@ -76,9 +76,13 @@ char *program_cache_folder(void);
 char *program_choices_path(void);
 struct exec_backend_config program_backend_config(const struct sp_experiment *experiment, const char *choices_path);
 
-/* The memory plan as the experiment's backend would lay it out. */
-sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                         struct sp_memory_plan **out, struct sp_error *err);
+/* Memory plans of many plans of one phase, as the experiment's backend would lay them out; it compiles the network
+ * once. `network` must outlive it, and the experiment's devices stay as they are. */
+struct program_sizes;
+struct program_sizes *program_sizes_create(const struct sp_experiment *experiment, const struct sp_network *network);
+void program_sizes_destroy(struct program_sizes **sizes);
+/* A sim_memory_function (sim/planner.h) of a struct program_sizes. */
+sp_status program_sizes_plan(void *self, const struct sp_plan *plan, struct sp_memory_plan **out, struct sp_error *err);
 
 /* Lets the planner choose cuts, schedule and placement, and writes its choice into the experiment; a measured network
  * may be exchanged for one with its layers in another order. `search` keeps the candidates, also what *network was:

@@ -1,6 +1,7 @@
 #include "common/alloc.h"
 #include "common/analysis.h"
 #include "common/program/program.h"
+#include "exec/sizes.h"
 #include "exec/trainer.h"
 
 #include <stdlib.h>
@@ -31,32 +32,68 @@ struct exec_backend_config program_backend_config(const struct sp_experiment *ex
     return config;
 }
 
+/* What a backend said. Where its devices are not here plain sizes do, and training will say what is missing. */
+static sp_status or_plain(sp_status status, const struct sp_plan *plan, const struct exec_backend *backend,
+                          struct sp_error *why, struct sp_memory_plan **out, struct sp_error *err)
+{
+    struct sp_footprint plain = sp_footprint_plain(plan->network);
+    bool absent = status == SP_E_UNSUPPORTED && !backend->shared_memory;
+    if (status != SP_OK && !absent)
+        (void)SP_FAIL(err, status, "%s", why->text);
+    sp_error_fini(why);
+    return absent ? sp_memory_plan_create(plan, &plain, out, err) : status;
+}
+
 static sp_status memory_of(const struct sp_experiment *experiment, const struct sp_plan *plan, struct exec_team *team,
                            struct sp_memory_plan **out, struct sp_error *err)
 {
     const struct exec_backend *backend = exec_backend_find(experiment->devices.backend);
-    if (backend != NULL && plan->network->measured == NULL) {
-        char *path = program_choices_path();
-        struct exec_backend_config config = program_backend_config(experiment, path);
-        config.team = team;
-        struct sp_error why = {0};
-        sp_status status = exec_plan_memory(plan, backend, &config, out, &why);
-        free(path);
-        bool absent = status == SP_E_UNSUPPORTED && !backend->shared_memory;
-        if (status != SP_OK && !absent)
-            (void)SP_FAIL(err, status, "%s", why.text);
-        sp_error_fini(&why);
-        if (!absent) /* else such devices are not here: plain sizes do, and training will say what is missing */
-            return status;
-    }
     struct sp_footprint plain = sp_footprint_plain(plan->network);
-    return sp_memory_plan_create(plan, &plain, out, err);
+    if (backend == NULL || plan->network->measured != NULL)
+        return sp_memory_plan_create(plan, &plain, out, err);
+    char *path = program_choices_path();
+    struct exec_backend_config config = program_backend_config(experiment, path);
+    config.team = team;
+    struct sp_error why = {0};
+    sp_status status = exec_plan_memory(plan, backend, &config, out, &why);
+    free(path);
+    return or_plain(status, plan, backend, &why, out, err);
 }
 
-sp_status program_memory(const struct sp_experiment *experiment, const struct sp_plan *plan,
-                         struct sp_memory_plan **out, struct sp_error *err)
+struct program_sizes {
+    const struct exec_backend *backend;
+    char *choices_path;
+    struct exec_sizes *exec; /* NULL: plain */
+};
+
+struct program_sizes *program_sizes_create(const struct sp_experiment *experiment, const struct sp_network *network)
 {
-    return memory_of(experiment, plan, NULL, out, err);
+    struct program_sizes *sizes = sp_calloc(1, sizeof *sizes);
+    sizes->backend = exec_backend_find(experiment->devices.backend);
+    if (sizes->backend == NULL || network->measured != NULL)
+        return sizes;
+    sizes->choices_path = program_choices_path();
+    struct exec_backend_config config = program_backend_config(experiment, sizes->choices_path);
+    sizes->exec = exec_sizes_create(sizes->backend, &config);
+    return sizes;
+}
+
+void program_sizes_destroy(struct program_sizes **sizes)
+{
+    exec_sizes_destroy(&(*sizes)->exec);
+    free((*sizes)->choices_path);
+    free(*sizes);
+    *sizes = NULL;
+}
+
+sp_status program_sizes_plan(void *self, const struct sp_plan *plan, struct sp_memory_plan **out, struct sp_error *err)
+{
+    struct program_sizes *sizes = self;
+    struct sp_footprint plain = sp_footprint_plain(plan->network);
+    if (sizes->exec == NULL)
+        return sp_memory_plan_create(plan, &plain, out, err);
+    struct sp_error why = {0};
+    return or_plain(exec_sizes_plan(sizes->exec, plan, out, &why), plan, sizes->backend, &why, out, err);
 }
 
 sp_status program_read(const struct program *program, struct sp_experiment **out, struct sp_error *err)
