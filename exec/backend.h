@@ -167,6 +167,9 @@ struct exec_backend {
     /* Optional. What must be the same in all processes of a run for the same bits, as text; the caller frees. */
     char *(*kind)(const void *context);
 
+    /* Optional. What its devices are, a line each that no other device of any host has; the caller frees. */
+    char *(*places)(const void *context);
+
     /* NULL when the backend can do the layer, else the reason why not (static text). */
     const char *(*supports)(const struct sp_layer *layer);
 

@@ -199,11 +199,13 @@ sp_status exec_checkpoint_load(struct exec_run *run, const struct sp_instr *gate
 
 /*
  * Runs of several processes (exec/together.c), each called by all of them: begin before models are made, for what they
- * need to be alike; agree that they are, and where they begin; start the clock together. `text` gives all that of rank
- * 0, instead of theirs, which is freed. `stages` lets all know what lies where at a gate; `counts` lets rank 0 know
- * what the others counted, `results` all that is left of a run. Nothing to do for one process.
+ * need to be alike; places, behind that, sees that no two have one device; agree that they are, and where they begin;
+ * start the clock together. `text` gives all that of rank 0, instead of theirs, which is freed. `stages` lets all know
+ * what lies where at a gate; `counts` lets rank 0 know what the others counted, `results` all that is left of a run.
+ * Nothing to do for one process.
  */
 sp_status exec_together_begin(struct exec_run *run, struct sp_error *err);
+sp_status exec_together_places(struct exec_run *run, struct sp_error *err);
 sp_status exec_together_agree(struct exec_run *run, struct sp_error *err);
 sp_status exec_together_start(struct exec_run *run, struct sp_error *err);
 sp_status exec_together_text(struct exec_run *run, char **text, struct sp_error *err);

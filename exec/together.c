@@ -81,6 +81,56 @@ sp_status exec_together_begin(struct exec_run *run, struct sp_error *err)
     return SP_OK;
 }
 
+/* A line of `b` that is one of `a`, too; its length in *length, 0: there is none. */
+static const char *common_line(const char *a, const char *b, int *length)
+{
+    for (; *b != '\0'; b += *length + 1) {
+        *length = (int)strcspn(b, "\n");
+        for (const char *line = a; line != NULL && *line != '\0'; line = strchr(line, '\n') + 1)
+            if (strncmp(line, b, (size_t)*length + 1) == 0)
+                return b;
+    }
+    *length = 0;
+    return b;
+}
+
+/* Rank 0 has the places of all; the first that two have. */
+static void find_shared_place(const struct exec_run *run, char *const *places, char *verdict, size_t size)
+{
+    for (int b = 1; b < exec_team_size(run->team); b++)
+        for (int a = 0; a < b && verdict[0] == '\0'; a++) {
+            int length;
+            const char *shared = common_line(places[a], places[b], &length);
+            if (length > 0)
+                snprintf(
+                    verdict, size,
+                    "ranks %d and %d both use %.*s; each process needs GPUs of its own: take fewer devices than %d, as "
+                    "many as there are GPUs, or let each process see its GPUs only (CUDA_VISIBLE_DEVICES)",
+                    a, b, length, shared, run->plan->device_count);
+        }
+}
+
+sp_status exec_together_places(struct exec_run *run, struct sp_error *err)
+{
+    int size = exec_team_size(run->team);
+    char verdict[512] = "";
+    if (run->team == NULL || run->backend->places == NULL)
+        return SP_OK;
+    char **places = sp_calloc((size_t)size, sizeof *places);
+    sp_status status = SP_OK;
+    places[0] = run->backend->places(run->context);
+    for (int rank = 1; rank < size && status == SP_OK; rank++)
+        status = pass_text(run->team, rank, places[0], &places[rank], err);
+    if (status == SP_OK && exec_team_rank(run->team) == 0)
+        find_shared_place(run, places, verdict, sizeof verdict);
+    for (int rank = 0; rank < size; rank++)
+        free(places[rank]);
+    free(places);
+    SP_TRY(status);
+    SP_TRY(exec_team_share(run->team, verdict, sizeof verdict, err));
+    return verdict[0] == '\0' ? SP_OK : SP_FAIL(err, SP_E_INPUT, "%s", verdict);
+}
+
 uint64_t exec_trainer_layout(void)
 {
     static const size_t sizes[] = {sizeof(struct exec_news),        sizeof(struct exec_progress),

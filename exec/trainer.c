@@ -71,6 +71,7 @@ static sp_status set_up(struct exec_run *run, struct sp_error *err)
         SP_TRY(exec_checkpoint_open(run, err));
     SP_TRY(exec_together_begin(run, err));
     SP_TRY(exec_models_create(run, err));
+    SP_TRY(exec_together_places(run, err));
     SP_TRY(exec_flow_open(run, err)); /* its libraries take memory, too: before it is asked how much there is */
     SP_TRY(exec_memory_init(&run->blocks, run->backend, run->context, run->memory, run->first_device, run->device_end,
                             err));

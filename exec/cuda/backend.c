@@ -46,6 +46,26 @@ static char *kind(const void *self)
                      device->capability % 10, device->processors, cudnnGetVersion());
 }
 
+/* By identity: numbers differ where a process may not see all GPUs, and parts of one GPU have identities of their own.
+ */
+static char *places(const void *self)
+{
+    const struct exec_cuda_context *context = self;
+    char *text = sp_strdup("");
+    for (int d = context->first_device; d < context->device_count; d++) {
+        static const unsigned char unknown[16];
+        const unsigned char *u = context->devices[d].identity;
+        if (memcmp(u, unknown, sizeof unknown) == 0)
+            continue;
+        char *more =
+            sp_format("%sGPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", text, u[0], u[1],
+                      u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+        free(text);
+        text = more;
+    }
+    return text;
+}
+
 static const char *supports(const struct sp_layer *layer)
 {
     const struct sp_layer_settings *s = &layer->settings;
@@ -224,6 +244,7 @@ const struct exec_backend exec_cuda_backend = {
     .destroy = exec_cuda_destroy,
     .choices = choices,
     .kind = kind,
+    .places = places,
     .supports = supports,
     .bind = bind,
     .model_create = model_create,

@@ -80,6 +80,7 @@ static sp_status check_chip(struct exec_cuda_device *device, struct sp_error *er
     struct cudaDeviceProp is;
     CUDA_TRY(cudaGetDeviceProperties(&is, device->gpu));
     snprintf(device->name, sizeof device->name, "%.63s", is.name);
+    memcpy(device->identity, &is.uuid, sizeof device->identity);
     device->capability = is.major * 10 + is.minor;
     device->processors = is.multiProcessorCount;
     if (device->capability >= 75)

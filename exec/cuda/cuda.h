@@ -33,8 +33,9 @@ struct exec_cuda_device {
     int gpu;
     int capability, processors; /* 10 * major + minor; multiprocessors */
     char name[64];
-    cudaStream_t stream; /* for copies that are waited for, under `mutex` */
-    cudnnHandle_t cudnn; /* to ask cuDNN with, under `mutex` */
+    unsigned char identity[16]; /* that nvidia-smi -L names, too */
+    cudaStream_t stream;        /* for copies that are waited for, under `mutex` */
+    cudnnHandle_t cudnn;        /* to ask cuDNN with, under `mutex` */
     pthread_mutex_t mutex;
 };
 

@@ -571,6 +571,27 @@ static void processes_must_be_given_the_same(void **state)
     end_ranks(ranks, 2);
 }
 
+/* Four devices on two GPUs: each process would have both, though no two neighbours were on one. */
+static void processes_need_gpus_of_their_own(void **state)
+{
+    (void)state;
+    struct run_setting setting = lenet5("stale", 2);
+    struct rank ranks[2];
+    devices_set(2);
+    setting.cuts[1] = 2;
+    setting.cuts[2] = 3;
+    setting.cut_count = 3;
+    for (int r = 0; r < 2; r++)
+        ranks[r] = (struct rank){.setting = setting};
+    run_ranks(ranks, 2);
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(ranks[r].status, SP_E_INPUT);
+        expect_words(&ranks[r], "ranks 0 and 1 both use GPU-0");
+        expect_words(&ranks[r], "take fewer devices than 4");
+    }
+    end_ranks(ranks, 2);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -585,6 +606,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_process_that_dies_ends_the_others, nothing_is_left),
         cmocka_unit_test_teardown(a_death_says_more_than_a_broken_connection, nothing_is_left),
         cmocka_unit_test_teardown(processes_must_be_given_the_same, nothing_is_left),
+        cmocka_unit_test_teardown(processes_need_gpus_of_their_own, nothing_is_left),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
     return cmocka_run_group_tests_name("cuda processes", tests, NULL, NULL);

@@ -135,6 +135,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
         return cudasim_end(cudaErrorInvalidDevice);
     memset(properties, 0, sizeof *properties);
     snprintf(properties->name, sizeof properties->name, "stand-in %d", device);
+    properties->uuid.bytes[15] = (char)(device + 1);
     properties->totalGlobalMem = cudasim_device(device)->total;
     properties->major = cudasim_device(device)->capability / 10;
     properties->minor = cudasim_device(device)->capability % 10;
