@@ -114,6 +114,8 @@ $B/tests/cuda/%.o: private FLAGS += $(CUDA_FLAGS)
 $B/tests/cuda/%: $B/tests/cuda/%.o $B/tests/cuda/standin.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.cudasim.o \
     $B/tests/libcudasim.a $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(CUDA_RPATH) $(CUDNN_LIBRARY) $(LIBS) -lcmocka -lstdc++
+# Named, so that they count as there before they are made: else the rule of tests/% would do, where all else is there.
+$B/tests/cuda/standin.o $B/tests/cuda/gpus.o $B/exec/cuda/kernels.cudasim.o: $B/cuda-flags
 $B/tests/gpu/%: $B/tests/cuda/%.o $B/tests/cuda/gpus.o $B/tests/layers.o $(HELPERS) $(CUDA_HOST) $B/exec/cuda/kernels.o $B/libstalepipe.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(CUDA_RPATH) $(CUDA_REAL) $(LIBS) -lcmocka -lstdc++
