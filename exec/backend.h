@@ -68,8 +68,9 @@ struct exec_backend_config {
      * others of this host come before them; end 0: all are here. What makes the run's plan fills them in. */
     struct exec_team *team;
     int first_device, device_end, host_devices_before;
-    int threads; /* of the compute library per device, as `bind` will set them; what is compiled depends on it */
-    bool tf32;   /* cuda: products may be rounded to TF32 where the chip is faster so */
+    int threads;       /* of the compute library per device, as `bind` will set them; what is compiled depends on it */
+    bool through_host; /* cuda: messages go through the host's memory even where devices reach each other: for tests */
+    bool tf32;         /* cuda: products may be rounded to TF32 where the chip is faster so */
     enum exec_convolution convolution;
     const char *choices_path; /* AUTO: a file that remembers what was found; NULL: none. Borrowed until create ends */
     const char *choices;      /* AUTO: choices to follow, as `choices` gave them; NULL: none. Borrowed likewise */

@@ -81,6 +81,7 @@ sp_status run_try_open(const struct run_setting *setting, struct run *run, struc
     config.spans_per_lane = 100;
     config.checkpoint = setting->checkpoint;
     config.stop = setting->stop;
+    config.compute.through_host = setting->through_host;
     config.compute.team = setting->team;
     config.compute.tell = setting->tell;
     config.compute.tell_self = setting->tell_self;

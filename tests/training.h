@@ -31,6 +31,7 @@ struct run_setting {
     const double *stage_lr;
     struct exec_checkpoint_config checkpoint;
     const volatile sig_atomic_t *stop;
+    bool through_host;                          /* cuda: messages between devices */
     struct exec_team *team;                     /* the other processes; NULL: none */
     void (*tell)(void *self, const char *text); /* of the backend and of checkpoints; NULL: nobody is told */
     void *tell_self;

@@ -100,6 +100,13 @@ static sp_status open_device(struct exec_cuda_device *device, struct sp_error *e
     return SP_OK;
 }
 
+/* Of two devices that are here. */
+static bool *apart(const struct exec_cuda_context *context, int a, int b)
+{
+    int here = context->device_count - context->first_device;
+    return &context->apart[(a - context->first_device) * here + b - context->first_device];
+}
+
 /* Algorithms are chosen on the first and used on all. */
 static sp_status check_alike(const struct exec_cuda_context *context, struct sp_error *err)
 {
@@ -111,7 +118,8 @@ static sp_status check_alike(const struct exec_cuda_context *context, struct sp_
     return SP_OK;
 }
 
-/* One GPU may write to another's memory where the cards can. */
+/* One GPU may write to another's memory where the cards can, and where they have not too many such paths already: then
+ * messages go through the host's memory, both ways. */
 static sp_status open_paths(const struct exec_cuda_context *context, struct sp_error *err)
 {
     for (int a = context->first_device; a < context->device_count; a++)
@@ -121,7 +129,9 @@ static sp_status open_paths(const struct exec_cuda_context *context, struct sp_e
                 continue;
             CUDA_TRY(cudaSetDevice(from));
             cudaError_t code = cudaDeviceEnablePeerAccess(to, 0);
-            if (code == cudaErrorPeerAccessAlreadyEnabled)
+            if (code == cudaErrorTooManyPeers)
+                *apart(context, a, b) = *apart(context, b, a) = true;
+            if (code == cudaErrorPeerAccessAlreadyEnabled || code == cudaErrorTooManyPeers)
                 (void)cudaGetLastError();
             else if (code != cudaSuccess)
                 return exec_cuda_failed(err, EXEC_CUDART, (int)code, "cudaDeviceEnablePeerAccess", __FILE__, __LINE__);
@@ -144,6 +154,8 @@ static sp_status open_context(struct exec_cuda_context *context, const struct ex
         SP_TRY(open_device(&context->devices[d], err));
     }
     SP_TRY(check_alike(context, err));
+    int here = context->device_count - context->first_device;
+    context->apart = sp_calloc((size_t)here * (size_t)here, sizeof *context->apart);
     return open_paths(context, err);
 }
 
@@ -152,6 +164,7 @@ sp_status exec_cuda_create(const struct exec_backend_config *config, void **out,
     struct exec_cuda_context *context = sp_calloc(1, sizeof *context);
     context->team = config->team;
     context->tf32 = config->tf32;
+    context->through_host = config->through_host;
     context->wanted = config->choices != NULL ? sp_strdup(config->choices) : NULL;
     context->choices = sp_strdup("");
     context->tell = config->tell;
@@ -181,6 +194,7 @@ void exec_cuda_destroy(void **out)
     }
     pthread_mutex_destroy(&context->mutex);
     free(context->devices);
+    free(context->apart);
     free(context->blocks);
     free(context->wanted);
     free(context->choices);
@@ -310,6 +324,8 @@ bool exec_cuda_reaches(const void *self, int from, int to)
 {
     const struct exec_cuda_context *context = self;
     int a = context->devices[from].gpu, b = context->devices[to].gpu, there = 0, back = 0;
+    if (from != to && (context->through_host || *apart(context, from, to)))
+        return false;
     if (a == b)
         return true;
     if (cudaDeviceCanAccessPeer(&there, a, b) == cudaSuccess && cudaDeviceCanAccessPeer(&back, b, a) == cudaSuccess)

@@ -43,9 +43,10 @@ struct exec_cuda_context {
     struct exec_cuda_device *devices;
     int first_device, device_count; /* of the plan; those before the first, and from device_count on, are not here */
     struct exec_team *team;         /* the other processes of the run; NULL: none */
-    bool tf32;
-    char *wanted;                               /* choices to follow; NULL: none */
-    char *choices;                              /* made so far, a line each */
+    bool tf32, through_host;
+    bool *apart;   /* [device * devices + device] of those here: no path was left between them */
+    char *wanted;  /* choices to follow; NULL: none */
+    char *choices; /* made so far, a line each */
     void (*tell)(void *self, const char *text); /* NULL: nobody is told */
     void *tell_self;
     struct exec_cuda_block *blocks;

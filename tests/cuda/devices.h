@@ -15,9 +15,12 @@ extern const bool devices_are_virtual;
 /* Virtual: so many devices; real: whatever there are. Skips the test where there is none. */
 void devices_set(int count);
 
-/* Virtual: work starts late by up to so many microseconds, at random; and whether devices reach each other. */
+/* Virtual: work starts late by up to so many microseconds, at random. */
 void devices_delay(uint64_t seed, int microseconds);
+
+/* Whether devices reach each other. Real ones do or do not: runs are told to go through_host, as is said here. */
 void devices_reach(bool they_do);
+extern bool devices_through_host;
 
 /* Virtual: a copy over a bus takes so long, and a microsecond more for so many bytes; 0, 0: as long as it takes. */
 void devices_copies(int microseconds, int bytes_per_microsecond);

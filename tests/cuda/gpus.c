@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 const bool devices_are_virtual = false;
+bool devices_through_host;
 
 void devices_set(int count)
 {
@@ -26,7 +27,7 @@ void devices_delay(uint64_t seed, int microseconds)
 
 void devices_reach(bool they_do)
 {
-    (void)they_do;
+    devices_through_host = !they_do;
 }
 
 void devices_copies(int microseconds, int bytes_per_microsecond)

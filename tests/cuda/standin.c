@@ -2,6 +2,7 @@
 #include "tests/cudasim/cudasim.h"
 
 const bool devices_are_virtual = true;
+bool devices_through_host;
 
 void devices_set(int count)
 {

@@ -157,6 +157,31 @@ static void what_cannot_be_captured_is_launched(void **state)
     free(expected);
 }
 
+/* A GPU may have paths to eight others at most. Where none is left, or none is wanted, messages go through the host. */
+static void without_a_path_messages_go_through_the_host(void **state)
+{
+    (void)state;
+    struct run_setting s = two_devices;
+    int64_t count;
+    devices_set(2);
+    float *expected = run_once(&s, &count);
+    int64_t direct = cudasim_calls("cudaMemcpyPeerAsync");
+    assert_true(direct > 0);
+    for (int n = 0; n < 3; n++) {
+        s.through_host = n == 2;
+        if (n < 2) /* from the first to the second, and back */
+            cudasim_fail("cudaDeviceEnablePeerAccess", n + 1, cudaErrorTooManyPeers);
+        float *found = run_once(&s, &count);
+        assert_int_equal(cudasim_failed(), n < 2);
+        cudasim_clear_failures();
+        assert_int_equal(cudasim_calls("cudaMemcpyPeerAsync"), direct);
+        expect_same_numbers(expected, found, count);
+        free(found);
+    }
+    free(expected);
+    assert_int_equal(devices_leaks(), 0);
+}
+
 /* Work that fails on the device is told where it happened, or a little later, and with what was under way. */
 static void a_failing_device_names_its_instruction(void **state)
 {
@@ -402,6 +427,7 @@ int main(void)
         cmocka_unit_test(any_call_may_fail_with_graphs),
         cmocka_unit_test(what_cannot_be_captured_is_launched),
         cmocka_unit_test(copies_may_fail_at_any_call),
+        cmocka_unit_test(without_a_path_messages_go_through_the_host),
         cmocka_unit_test(a_failing_device_names_its_instruction),
         cmocka_unit_test(too_little_memory_is_told_with_numbers),
         cmocka_unit_test(what_libraries_take_is_told_as_memory),

@@ -19,8 +19,10 @@
 
 static float *train(const struct run_setting *setting, int64_t *count, struct exec_graph_count *graphs)
 {
+    struct run_setting told = *setting;
     struct run run;
-    run_open(setting, &run);
+    told.through_host = devices_through_host;
+    run_open(&told, &run);
     run_train(&run);
     float *all = run_numbers(&run, count);
     *graphs = exec_trainer_graphs(run.trainer);

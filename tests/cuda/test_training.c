@@ -44,8 +44,10 @@ static struct outcome outcome_of(struct run *run)
 
 static struct outcome train(const struct run_setting *setting)
 {
+    struct run_setting told = *setting;
     struct run run;
-    run_open(setting, &run);
+    told.through_host = devices_through_host;
+    run_open(&told, &run);
     run_train(&run);
     struct outcome out = outcome_of(&run);
     run_close(&run);
