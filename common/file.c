@@ -175,3 +175,19 @@ sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mar
     *text = buffer;
     return SP_OK;
 }
+
+sp_status sp_file_read_text(const char *path, size_t limit, const struct sp_mark *mark, char **text,
+                            struct sp_error *err)
+{
+    size_t size;
+    int line = 1;
+    SP_TRY(sp_file_read(path, limit, mark, text, &size, err));
+    const char *end = memchr(*text, '\0', size);
+    if (end == NULL)
+        return SP_OK;
+    for (const char *at = *text; at < end; at++)
+        line += *at == '\n';
+    free(*text);
+    *text = NULL;
+    return sp_reject(err, (struct sp_mark){path, line, 1}, "a byte 0, which no text has");
+}

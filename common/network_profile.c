@@ -367,8 +367,8 @@ sp_status sp_network_profile(const char *path, struct sp_mark mark, int batch, s
 {
     struct reader reader = {.path = path, .err = err};
     char *text;
-    size_t size, length = strlen(path);
-    SP_TRY(sp_file_read(path, largest_file, &mark, &text, &size, err));
+    size_t length = strlen(path);
+    SP_TRY(sp_file_read_text(path, largest_file, &mark, &text, err));
     reader.is_csv = length > 4 && strcmp(path + length - 4, ".csv") == 0;
     sp_status status = reader.is_csv ? read_csv(&reader, text) : read_pipedream(&reader, text);
     int *order = sp_calloc((size_t)reader.count + 1, sizeof *order);

@@ -108,11 +108,38 @@ static void wrong_profiles_are_told(void **state)
     }
 }
 
+/* What is behind a byte 0 is not silently left out. */
+static void a_byte_0_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *suffix, *text;
+    } cases[] = {{".csv", HEADER "a,1,2,3,4,\n@b,1,2,3,4,\n"}, {".graph.txt", NODE("1") NODE("2") "@" NODE("3")}};
+    for (int c = 0; c < 2; c++) {
+        struct place place;
+        struct search s;
+        place_init(&place, cases[c].suffix);
+        FILE *file = fopen(place.network, "w");
+        for (const char *at = cases[c].text; *at != '\0'; at++)
+            fputc(*at == '@' ? '\0' : *at, file);
+        fclose(file);
+        const char *sets[] = {place.network_set, "devices.count=1"};
+        char *expected = sp_format("%s:3:1: a byte 0", place.network);
+        search_plain(sets, 2, &s);
+        assert_int_equal(s.status, SP_E_INPUT);
+        assert_non_null(strstr(s.err.text, expected));
+        free(expected);
+        search_fini(&s);
+        place_fini(&place);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
         cmocka_unit_test(wrong_profiles_are_told),
+        cmocka_unit_test(a_byte_0_is_told),
     };
     return cmocka_run_group_tests_name("measured networks", tests, NULL, NULL);
 }

@@ -13,9 +13,8 @@ sp_status sp_table_read(const char *path, struct sp_table *out, struct sp_error 
 {
     struct sp_mark mark = {.file = path};
     struct sp_csv_record record = {0};
-    size_t size;
     *out = (struct sp_table){0};
-    SP_TRY(sp_file_read(path, MOST_BYTES, &mark, &out->text, &size, err));
+    SP_TRY(sp_file_read_text(path, MOST_BYTES, &mark, &out->text, err));
     char *at = out->text;
     if (!sp_csv_next(&at, &record))
         return sp_reject(err, mark, "no header: the file is empty");
