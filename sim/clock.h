@@ -12,6 +12,9 @@
 /* Sums over long runs: 2^63 ticks are 97 days. */
 __extension__ typedef __int128 sim_long;
 
+/* Seconds of one instruction or message that the clock bears, with room for all that is under way at once. */
+#define SIM_MOST_S 1e5
+
 static inline int64_t sim_ticks(double seconds)
 {
     return llround(seconds * SIM_TICKS_PER_S);

@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+double sim_contention_worst(const struct sim_contention *contention, int device_count)
+{
+    double most = 0, room = contention->capacity > 0 ? contention->capacity : device_count;
+    for (int k = 0; k < contention->class_count * contention->class_count; k++)
+        most = fmax(most, contention->slowdown[k]);
+    return (1 + (device_count - 1) * most) * fmax(1, device_count / room);
+}
+
 static int machine_in(const struct sim_contention *cost, int device)
 {
     return cost->machine != NULL ? cost->machine[device] : 0;

@@ -42,6 +42,9 @@ struct sim_crowd {
     int *changed, changed_count; /* machines */
 };
 
+/* How many times as long as alone work takes beside that of all other devices, at worst. */
+double sim_contention_worst(const struct sim_contention *contention, int device_count);
+
 /* NULL where nobody can slow anybody. `cost` is borrowed. */
 struct sim_crowd *sim_crowd_create(const struct sp_plan *plan, const struct sim_cost *cost);
 void sim_crowd_destroy(struct sim_crowd **crowd);

@@ -1,6 +1,9 @@
 #include "sim/cost.h"
 #include "common/alloc.h"
+#include "sim/clock.h"
+#include "sim/contention.h"
 #include "sim/costs/kinds.h"
+#include "sim/flows.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -164,26 +167,11 @@ static void set_by_experiment(const struct sp_experiment *experiment, struct sim
         cost->channels[c] = (struct sim_channel_cost){.bus = -1};
 }
 
-/* Seconds of one instruction or message that the simulator's clock bears (sim/clock.h), with room for all that is under
- * way at once. */
-static const double MOST_S = 1e5;
-
-/* How many times as long as alone work takes beside all others, at worst. */
-static double worst_stretch(const struct sim_contention *contention, int device_count)
-{
-    double most = 0, room = contention->capacity > 0 ? contention->capacity : device_count;
-    for (int k = 0; k < contention->class_count * contention->class_count; k++)
-        most = fmax(most, contention->slowdown[k]);
-    return (1 + (device_count - 1) * most) * fmax(1, device_count / room);
-}
-
-/* The seconds of a message in full. */
+/* The seconds of a message in full, over fair links beside all others. */
 static double message_s(const struct sim_cost *cost, const struct sim_channel_cost *channel)
 {
-    double seconds = channel->latency_s + channel->busy_s + 2 * channel->device_s + cost->wake_s;
-    for (int h = 0; h < channel->hops; h++)
-        seconds += channel->bytes / cost->links[channel->route[h]].bytes_per_s;
-    return seconds;
+    return channel->latency_s + channel->busy_s + 2 * channel->device_s + cost->wake_s +
+           channel->bytes * sim_flows_byte_s(cost, channel);
 }
 
 /* Whether the clock bears all durations; those that are no number it does not. */
@@ -191,22 +179,28 @@ static sp_status check_durations(const struct sp_experiment *experiment, const s
                                  const struct sim_cost *cost, struct sp_error *err)
 {
     struct sp_mark mark = sp_experiment_mark(experiment, "cost.model");
-    double stretch = worst_stretch(&cost->contention, plan->device_count);
+    double stretch = sim_contention_worst(&cost->contention, plan->device_count);
     for (int k = 0; k < cost->phase_count * cost->stage_count; k++) {
         const struct sim_stage_cost *stage = &cost->stages[k];
         const struct sim_start_cost *start = &cost->starts[k % cost->stage_count];
         double seconds =
             stage->forward_s + stage->backward_s + stage->update_s + stage->evaluate_s + start->first_s + start->slot_s;
-        if (!(seconds * stretch <= MOST_S))
+        if (!(seconds * stretch <= SIM_MOST_S))
             return sp_reject(err, mark, "cost: a microbatch takes stage %d up to %.3g s; at most %g s are simulated",
-                             k % cost->stage_count, seconds * stretch, MOST_S);
+                             k % cost->stage_count, seconds * stretch, SIM_MOST_S);
     }
     for (int c = 0; c < cost->channel_count; c++) {
         double seconds = message_s(cost, &cost->channels[c]);
-        if (!(seconds <= MOST_S))
+        if (!(seconds <= SIM_MOST_S))
             return sp_reject(err, mark,
                              "cost: a message from stage %d to stage %d takes %.3g s; at most %g s are simulated",
-                             plan->channels[c].from_stage, plan->channels[c].to_stage, seconds, MOST_S);
+                             plan->channels[c].from_stage, plan->channels[c].to_stage, seconds, SIM_MOST_S);
+        if (!(cost->channels[c].bytes <= SIM_FLOWS_MOST_BYTES))
+            return sp_reject(err, mark,
+                             "cost: a message from stage %d to stage %d has %.3g bytes; over fair links at most %.3g "
+                             "are simulated",
+                             plan->channels[c].from_stage, plan->channels[c].to_stage, cost->channels[c].bytes,
+                             SIM_FLOWS_MOST_BYTES);
     }
     return SP_OK;
 }

@@ -8,6 +8,17 @@
 
 #define UNITS_PER_BYTE 1048576.0
 
+double sim_flows_byte_s(const struct sim_cost *cost, const struct sim_channel_cost *channel)
+{
+    double seconds = 0;
+    int senders = 0;
+    for (int c = 0; c < cost->channel_count; c++)
+        senders += cost->channels[c].hops > 0;
+    for (int h = 0; h < channel->hops; h++)
+        seconds += senders / cost->links[channel->route[h]].bytes_per_s;
+    return seconds;
+}
+
 struct sim_flows *sim_flows_create(const struct sp_plan *plan, const struct sim_cost *cost, int first_id)
 {
     int routes = 0;

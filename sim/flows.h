@@ -12,6 +12,12 @@
 #include "sim/maxmin.h"
 #include "sim/queue.h"
 
+/* The size of a message, so that it can be counted. */
+#define SIM_FLOWS_MOST_BYTES 0x1p42
+
+/* Seconds that a byte of the channel takes over its links where every other channel is sending; 0 without links. */
+double sim_flows_byte_s(const struct sim_cost *cost, const struct sim_channel_cost *channel);
+
 /* A message that has been posted. */
 struct sim_parcel {
     int64_t ready;   /* when it may start */

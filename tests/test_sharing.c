@@ -5,6 +5,7 @@
 #include "common/alloc.h"
 #include "sim/maxmin.h"
 #include "tests/chain.h"
+#include "tests/searches.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -248,6 +249,53 @@ static void messages_share_a_fair_link(void **state)
     sp_plan_destroy(&plan);
 }
 
+/* Sizes are counted in 2^-20 bytes: 4 * 10^12 bytes at 10^11 a second take 40 s, and with more than 2^42 they are
+ * refused, not taken for none. */
+static void sizes_that_cannot_be_counted_are_refused(void **state)
+{
+    (void)state;
+    static const double bytes[] = {4e12, 2e13};
+    for (int k = 0; k < 2; k++) {
+        struct place place;
+        place_init(&place, ".csv");
+        char *network = sp_format("name,forward_ms,backward_ms,activation_bytes,parameter_bytes\ninput,0,0,4,0\n"
+                                  "a,1,1,%g,4\nb,1,1,4,4\n",
+                                  bytes[k]);
+        place_write(place.network, network);
+        place_write(place.device, "peak_flops: 1e12\nbandwidth_bytes_per_s: 1e12\nlaunch_s: 0\nlatency_s: 0\n"
+                                  "link_bytes_per_s: 1e11\nlink_shared: fair\nbus_bytes_per_s: 1e11\n"
+                                  "convolution: {forward: 1, backward_input: 1, backward_weight: 1}\n"
+                                  "fully_connected: {forward: 1, backward_input: 1, backward_weight: 1}\n");
+        const char *sets[] = {place.network_set,         place.device_set,   "pipeline.cuts=[1]",
+                              "pipeline.schedule=gpipe", "train.batch=8192", "sim.minibatches=1"};
+        struct sp_experiment *e;
+        struct sp_network *net;
+        struct sp_plan *plan;
+        struct sim_cost *cost;
+        struct sim_result result;
+        struct sp_error err = {0};
+        assert_int_equal(sp_experiment_read("experiments/quickstart.yaml", sets, 6, &e, &err), SP_OK);
+        assert_int_equal(sp_experiment_network(e, &net, &err), SP_OK);
+        assert_int_equal(sp_experiment_plan(e, net, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+        assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), k == 0 ? SP_OK : SP_E_INPUT);
+        if (k == 0) {
+            assert_int_equal(sim_run(plan, cost, &(struct sim_config){0}, &result, &err), SP_OK);
+            assert_float_equal(result.time_s, 80.004, 1e-6); /* there and back, and four passes */
+            sim_result_fini(&result);
+        } else {
+            assert_non_null(
+                strstr(err.text, "from stage 0 to stage 1 has 2e+13 bytes; over fair links at most 4.4e+12"));
+        }
+        sp_error_fini(&err);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+        sp_network_destroy(&net);
+        sp_experiment_destroy(&e);
+        free(network);
+        place_fini(&place);
+    }
+}
+
 /* The oracle: stages with their steps, messages between neighbours, all as real numbers. */
 struct fluid_stage {
     struct chain_steps steps;
@@ -487,6 +535,7 @@ static void a_device_file_may_have_fair_links(void **state)
     static const struct {
         const char *more, *at, *text;
     } wrong[] = {
+        {"link_shared: fair\nbus_bytes_per_s: 3\n", "quickstart.yaml", "message from stage 0 to stage 1 takes"},
         {"link_shared: fairly\n", ":8:14:", "expected true, false or fair"},
         {"link_shared: fair\nlink_hops: 3\n", ":8:14:", "1 or 2 are legal"},
         {"link_shared: fair\nlink_blocks: true\n", ":8:14:", "copies that block"},
@@ -511,6 +560,7 @@ int main(void)
         cmocka_unit_test(shares_of_links_are_those_computed_by_hand),
         cmocka_unit_test(nobody_can_have_more_without_taking_from_the_poorer),
         cmocka_unit_test(messages_share_a_fair_link),
+        cmocka_unit_test(sizes_that_cannot_be_counted_are_refused),
         cmocka_unit_test(a_device_file_may_have_fair_links),
         cmocka_unit_test(random_pipelines_take_the_time_of_the_fluid_oracle),
     };
