@@ -97,9 +97,25 @@ static void wake(struct sim *sim, int device, int64_t since, int64_t at)
 static const enum sp_span_kind span_of[SIM_WORK_COUNT] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE,
                                                           SP_SPAN_EVALUATE};
 
-static int64_t scaled(int64_t ticks, double factor)
+/* A duration that varies may become longer than the clock bears: then the run is worth nothing. */
+static int64_t scaled(struct sim *sim, int64_t ticks, double factor)
 {
-    return factor == 1 ? ticks : llround((double)ticks * factor);
+    if (factor == 1)
+        return ticks;
+    double varied = (double)ticks * factor;
+    if (varied <= sim->most_ticks)
+        return llround(varied);
+    sim->too_long = true;
+    return llround(sim->most_ticks);
+}
+
+/* The same of the bytes of a message over fair links. */
+static double scaled_bytes(struct sim *sim, int channel, double bytes, double factor)
+{
+    double byte_ticks = sim_flows_byte_s(sim->flows->cost, &sim->flows->cost->channels[channel]) * SIM_TICKS_PER_S,
+           most = fmin(SIM_FLOWS_MOST_BYTES, sim->most_ticks / byte_ticks);
+    sim->too_long |= factor != 1 && bytes * factor > most;
+    return factor != 1 ? fmin(bytes * factor, most) : bytes;
 }
 
 /* What F takes longer because its memory was never touched before. */
@@ -132,7 +148,7 @@ static enum sp_progress compute(struct sim *sim, int device, const struct sp_ins
     int64_t row = ((int64_t)instr->phase * sim->plan->stage_count + instr->stage) * SIM_WORK_COUNT + work;
     int64_t ticks = sim->work[row] + (sim->starts_slowly && work == SIM_WORK_FORWARD ? first_touch(sim, instr) : 0);
     if (sim->noise != NULL)
-        ticks = scaled(ticks, sim_noise_work(sim->noise, row, instr));
+        ticks = scaled(sim, ticks, sim_noise_work(sim->noise, row, instr));
     if (sim->crowd != NULL && ticks > 0 && sim_crowd_has(sim->crowd, device)) {
         sim_crowd_begin(sim->crowd, &sim->queue, device, row, ticks, instr, sim->now);
         sim->totals.events++;
@@ -183,10 +199,10 @@ static int64_t take(struct sim *sim, int device, const struct sp_instr *instr, i
     int64_t arrival = state->arrivals[state->taken++ & (state->capacity - 1)];
     int64_t from = arrival > since ? arrival : since;
     if (from - since > sim->patience)
-        from += scaled(sim->wake, noise.way);
+        from += scaled(sim, sim->wake, noise.way);
     if (from > since)
         add_wait(sim, device, (enum sp_payload)state->payload, instr, since, from);
-    return from + scaled(message_of(sim, instr)->handling, noise.take);
+    return from + scaled(sim, message_of(sim, instr)->handling, noise.take);
 }
 
 static enum sp_progress receive(struct sim *sim, int device, const struct sp_instr *instr)
@@ -222,11 +238,12 @@ static enum sp_progress post(struct sim *sim, int device, const struct sp_instr 
     const struct sim_channel_ticks *cost = message_of(sim, instr);
     struct sim_channel *state = &sim->channels[instr->channel];
     struct sim_noise_message noise = noise_of(sim, instr);
-    int64_t posted = sim->now + scaled(cost->handling, noise.post), start = posted;
-    int64_t busy = scaled(cost->busy, noise.way), latency = scaled(cost->latency, noise.way);
+    int64_t posted = sim->now + scaled(sim, cost->handling, noise.post), start = posted;
+    int64_t busy = scaled(sim, cost->busy, noise.way), latency = scaled(sim, cost->latency, noise.way);
     if (sim->flows != NULL && sim_flows_has(sim->flows, instr->channel)) {
         struct sim_parcel parcel = {.ready = posted, .latency = latency, .instr = *instr};
-        sim_flows_post(sim->flows, &sim->queue, instr->channel, cost->bytes * noise.way, &parcel);
+        sim_flows_post(sim->flows, &sim->queue, instr->channel,
+                       scaled_bytes(sim, instr->channel, cost->bytes, noise.way), &parcel);
         return rest_until(sim, device, posted);
     }
     if (state->bus >= 0) {
@@ -416,6 +433,7 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
         sim_noise_init(&noise, cost, &config->noise);
         sim.noise = &noise;
     }
+    sim.most_ticks = SIM_MOST_S * SIM_TICKS_PER_S / sim_contention_worst(&cost->contention, plan->device_count);
     sim.jumps = !config->whole && !config->noisy;
     sim.crowd = sim_crowd_create(plan, cost);
     sim.flows = sim_flows_create(plan, cost, plan->device_count);
@@ -435,6 +453,11 @@ sp_status sim_run(const struct sp_plan *plan, const struct sim_cost *cost, const
         set_costs(&sim, cost);
         status = sp_drive(plan, &sim_engine, &sim, NULL, err);
     }
+    if (status == SP_OK && sim.too_long)
+        status = SP_FAIL(err, SP_E_INPUT,
+                         "durations that vary so much (cost.noise, cost.drift, or a profile's noise) come to more than "
+                         "%g s of one instruction or message, the most that is simulated",
+                         SIM_MOST_S);
     if (status == SP_OK) {
         set_totals(&sim);
         *result = (struct sim_result){.time_s = sim_seconds(sim.totals.time + sim.end),

@@ -78,6 +78,8 @@ struct sim {
     struct sim_lane_total *lane_totals;
     struct sim_totals totals;
     const struct sim_noise_state *noise; /* NULL: nothing varies */
+    double most_ticks;                   /* of a duration that varies */
+    bool too_long;                       /* one was longer */
     struct sim_crowd *crowd;             /* NULL: devices do not slow each other */
     struct sim_flows *flows;             /* NULL: no fair links */
     bool jumps;

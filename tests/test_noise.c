@@ -235,6 +235,55 @@ static void an_experiment_may_say_how_things_vary_and_slow_each_other(void **sta
     sp_experiment_destroy(&e);
 }
 
+/*
+ * Factors depend on the key alone: all durations a hundred times as long make a run a hundred times as long, up to
+ * where one would be longer than the clock bears, which is told. Alone, side by side and over fair links.
+ */
+static void runs_scale_with_their_durations_until_they_are_refused(void **state)
+{
+    (void)state;
+    enum { REPEATS = 300 };
+    for (int kind = 0; kind < 3; kind++) {
+        double first_s[REPEATS], scale = 1;
+        int refused = 0;
+        for (int k = 0; k < 5; k++, scale *= 100) {
+            struct sp_plan *plan = chain_plan("stale", 3, 1, 20);
+            struct sim_cost *cost = chain_cost(plan, 1e-4 * scale, 2e-4 * scale);
+            struct sim_sample samples[REPEATS];
+            struct sp_error err = {0};
+            add_noise(cost, 10);
+            cost->noise.message = cost->noise.run = 10;
+            if (kind == 1) {
+                sim_cost_add_contention(cost, 1);
+                cost->contention.slowdown[0] = 0.5;
+                for (int64_t r = 0; r < (int64_t)cost->stage_count * SIM_WORK_COUNT; r++)
+                    cost->contention.mix[r] = 1;
+            } else if (kind == 2) {
+                cost->links = sp_calloc(1, sizeof *cost->links);
+                cost->links[0] = (struct sim_link){sp_strdup("bus"), 1e6};
+                cost->link_count = 1;
+                for (int c = 0; c < plan->channel_count; c++)
+                    cost->channels[c] = (struct sim_channel_cost){.bus = -1, .bytes = 100 * scale, .hops = 1};
+            }
+            sp_status status = sim_repeat(plan, cost, &(struct sim_noise_key){.seed = 5}, REPEATS, samples, &err);
+            if (status != SP_OK) {
+                assert_int_equal(status, SP_E_INPUT);
+                assert_non_null(strstr(err.text, "durations that vary so much"));
+                refused++;
+            }
+            for (int r = 0; r < REPEATS && status == SP_OK; r++) {
+                first_s[r] = k == 0 ? samples[r].time_s : first_s[r];
+                assert_float_equal(samples[r].time_s / (scale * first_s[r]), 1, 1e-5);
+            }
+            assert_true(k > 0 || status == SP_OK);
+            sp_error_fini(&err);
+            sim_cost_destroy(&cost);
+            sp_plan_destroy(&plan);
+        }
+        assert_in_range(refused, 1, 4);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +291,7 @@ int main(void)
         cmocka_unit_test(messages_vary_on_their_way_and_in_hand),
         cmocka_unit_test(a_pipeline_waits_for_the_later_of_two),
         cmocka_unit_test(a_run_can_be_repeated),
+        cmocka_unit_test(runs_scale_with_their_durations_until_they_are_refused),
         cmocka_unit_test(an_interval_is_where_a_fresh_value_lies),
         cmocka_unit_test(an_experiment_may_say_how_things_vary_and_slow_each_other),
         cmocka_unit_test(nine_in_ten_fresh_runs_lie_within_the_interval),
