@@ -383,8 +383,14 @@ static sp_status adopt_measured(struct sp_experiment *e, const struct sp_network
                          "train.batch: %s was measured with minibatches of %d, not %d", network->name,
                          network->measured_batch, e->train.batch);
     e->train.batch = network->measured_batch;
-    if (sp_experiment_is_set(e, "cost.model"))
-        return SP_OK;
+    if (sp_experiment_is_set(e, "cost.model")) {
+        if (strcmp(e->cost.model, "import") == 0 || strcmp(e->cost.model, "table") == 0)
+            return SP_OK;
+        return sp_reject(err, sp_experiment_mark(e, "cost.model"),
+                         "cost.model: %s knows no layers of a measured network, which has times of its own: leave it "
+                         "out, or name import or table",
+                         e->cost.model);
+    }
     free(e->cost.model);
     e->cost.model = sp_strdup("import");
     return SP_OK;

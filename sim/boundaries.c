@@ -218,20 +218,21 @@ static double crossing_bytes(const struct sp_network *network, const uint64_t *s
     return bytes;
 }
 
-/* Seconds of a byte that crosses a cut, both ways: of the link, and of what all cuts share. */
-static void rates_of(const struct sample *all, double *link, double *bus)
+/* Seconds of a byte that crosses a cut, both ways: of the link, of what all cuts share, and of either device. */
+static void rates_of(const struct sample *all, double *link, double *bus, double *block)
 {
     int count = all->plan->stage_count - 1;
     double *link_s = sp_calloc((size_t)count + 1, sizeof *link_s), *bus_s = sp_calloc((size_t)count + 1, sizeof *bus_s);
     int shared = links_of(all, link_s, bus_s);
-    *link = *bus = 0;
-    for (int b = 0; b < count && *link <= 0; b++) {
+    *link = *bus = *block = 0;
+    for (int b = 0; b < count && *link <= 0 && *block <= 0; b++) {
         double bytes = 0;
         for (int t = 0; t < all->plan->stages[b].output_count; t++)
             bytes += all->plan->network->measured[all->plan->stages[b].outputs[t]].bytes;
         if (bytes > 0) {
             *link = link_s[b] / bytes;
             *bus = shared >= 0 ? bus_s[b] / bytes : 0;
+            *block = block_of(all, b) / bytes;
         }
     }
     free(link_s);
@@ -241,8 +242,9 @@ static void rates_of(const struct sample *all, double *link, double *bus)
 /* Sets of nodes, listed in `b`; each node is a stage of the sample. */
 static void fill_graph(const struct sample *all, const struct sp_network *network, struct sim_boundaries *b)
 {
-    double link, bus;
-    rates_of(all, &link, &bus);
+    double link, bus, block;
+    rates_of(all, &link, &bus, &block);
+    b->block_s = block > 0 ? sp_calloc((size_t)b->state_count, sizeof(double)) : NULL;
     b->bus_s = bus > 0 ? sp_calloc((size_t)b->state_count, sizeof(double)) : NULL;
     for (int s = 0; s < b->state_count; s++) {
         const uint64_t *set = b->sets + (size_t)s * (size_t)b->words;
@@ -256,6 +258,8 @@ static void fill_graph(const struct sample *all, const struct sp_network *networ
         b->link_s[s] = link * bytes;
         if (b->bus_s != NULL)
             b->bus_s[s] = bus * bytes;
+        if (b->block_s != NULL)
+            b->block_s[s] = block * bytes;
     }
 }
 

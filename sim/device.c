@@ -148,3 +148,8 @@ sp_status sim_device_read(const struct sp_experiment *experiment, struct sim_dev
     free(path);
     return status;
 }
+
+double sim_device_block_s(const struct sim_device *device, double bytes)
+{
+    return bytes / device->link_bytes_per_s;
+}

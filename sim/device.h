@@ -38,6 +38,9 @@ struct sim_device {
     bool link_blocks;       /* a copy to the host holds up the sender, one from it the receiver; nothing overlaps */
 };
 
+/* Seconds for which a copy of so many bytes holds up each of its two devices, where copies do (link_blocks). */
+double sim_device_block_s(const struct sim_device *device, double bytes);
+
 /* Finds and reads the device of an experiment: its name in experiments/devices, or a file. `auto` follows the backend.
  */
 sp_status sim_device_read(const struct sp_experiment *experiment, struct sim_device *out, struct sp_error *err);

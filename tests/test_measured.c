@@ -108,6 +108,28 @@ static void wrong_profiles_are_told(void **state)
     }
 }
 
+/* Other sources price layers, which a measured network has none of: not silently, and not as import. */
+static void a_model_that_knows_no_measured_layers_is_refused(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"cost.model=analytic", "cost.model=profile", "cost.model=import"};
+    for (int m = 0; m < 3; m++) {
+        struct place place;
+        struct search s;
+        place_init(&place, ".csv");
+        place_write(place.network, HEADER "a,1,2,3,4,\n");
+        const char *sets[] = {place.network_set, "devices.count=1", models[m]};
+        char *expected = sp_format("--set %s: cost.model: %s knows no layers", models[m], models[m] + 11);
+        search_plain(sets, 3, &s);
+        assert_int_equal(s.status, m < 2 ? SP_E_INPUT : SP_OK);
+        if (m < 2)
+            assert_ptr_equal(strstr(s.err.text, expected), s.err.text);
+        free(expected);
+        search_fini(&s);
+        place_fini(&place);
+    }
+}
+
 /* What is behind a byte 0 is not silently left out. */
 static void a_byte_0_is_told(void **state)
 {
@@ -139,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
         cmocka_unit_test(wrong_profiles_are_told),
+        cmocka_unit_test(a_model_that_knows_no_measured_layers_is_refused),
         cmocka_unit_test(a_byte_0_is_told),
     };
     return cmocka_run_group_tests_name("measured networks", tests, NULL, NULL);

@@ -231,10 +231,10 @@ static void write_csv(const struct graph *g, const char *path)
 }
 
 /* The bottleneck of an assignment of nodes to stages, in seconds; infinite when it is none: an edge leads back, or a
- * stage is empty. 1e6 bytes a second, both ways. */
-static double assignment_s(const struct graph *g, const int *stage, int stages)
+ * stage is empty. 1e6 bytes a second, both ways; where copies block, on the devices on both sides. */
+static double assignment_s(const struct graph *g, const int *stage, int stages, bool blocks)
 {
-    double worst = 0;
+    double worst = 0, before = 0;
     for (int s = 0; s < stages; s++) {
         double ms = 0, bytes = 0;
         for (int k = 0; k < g->nodes; k++)
@@ -254,23 +254,37 @@ static double assignment_s(const struct graph *g, const int *stage, int stages)
             input_crosses |= reads_input && stage[k] > s;
         }
         bytes += input_crosses ? 400 : 0;
-        worst = fmax(worst, fmax(ms * 1e-3, s < stages - 1 ? 2 * bytes / 1e6 : 0));
+        double copies = s < stages - 1 ? 2 * bytes / 1e6 : 0;
+        worst = fmax(worst, blocks ? ms * 1e-3 + before + copies : fmax(ms * 1e-3, copies));
+        before = copies;
     }
     return worst;
 }
 
-static double graph_brute_force(const struct graph *g, int most)
+static double graph_brute_force(const struct graph *g, int most, bool blocks)
 {
     double best = INFINITY;
     for (int stages = 1; stages <= most; stages++) {
         int stage[NODES] = {0}, k = 0;
         while (k < g->nodes) {
-            best = fmin(best, assignment_s(g, stage, stages));
+            best = fmin(best, assignment_s(g, stage, stages, blocks));
             for (k = 0; k < g->nodes && ++stage[k] == stages; k++)
                 stage[k] = 0;
         }
     }
     return best;
+}
+
+/* A device file whose messages take long: computation by what the network says. */
+static void write_slow_device(const struct place *place, double latency_s, double link_bytes_per_s, const char *more)
+{
+    char *text = sp_format("peak_flops: 1e12\nbandwidth_bytes_per_s: 1e12\nlaunch_s: 0\nlatency_s: %g\n"
+                           "link_bytes_per_s: %g\n%s"
+                           "convolution: {forward: 1, backward_input: 1, backward_weight: 1}\n"
+                           "fully_connected: {forward: 1, backward_input: 1, backward_weight: 1}\n",
+                           latency_s, link_bytes_per_s, more);
+    place_write(place->device, text);
+    free(text);
 }
 
 static void plans_of_graphs_equal_brute_force(void **state)
@@ -281,12 +295,14 @@ static void plans_of_graphs_equal_brute_force(void **state)
     int across = 0;
     for (int n = 0; n < 60; n++) {
         struct graph g = random_graph();
+        bool blocks = n % 3 == 2;
         write_csv(&g, place.network);
+        write_slow_device(&place, 0, 1e6, blocks ? "link_blocks: true\n" : "");
         const char *sets[] = {place.network_set, place.device_set, "devices.count=3", "pipeline.schedule=stale",
                               "train.batch=1"};
         struct search s;
         search_well(sets, 5, &s);
-        double best = graph_brute_force(&g, 3);
+        double best = graph_brute_force(&g, 3, blocks);
         assert_float_equal(least_bottleneck(&s.found) / best, 1, 1e-9);
         across += s.found.candidates[0].network != NULL;
         search_fini(&s);
@@ -364,18 +380,6 @@ static void plans_over_one_bus_equal_brute_force(void **state)
     place_fini(&place);
 }
 
-/* A device file whose messages take long: computation by what the network says. */
-static void write_slow_device(const struct place *place, double latency_s, double link_bytes_per_s)
-{
-    char *text = sp_format("peak_flops: 1e12\nbandwidth_bytes_per_s: 1e12\nlaunch_s: 0\nlatency_s: %g\n"
-                           "link_bytes_per_s: %g\n"
-                           "convolution: {forward: 1, backward_input: 1, backward_weight: 1}\n"
-                           "fully_connected: {forward: 1, backward_input: 1, backward_weight: 1}\n",
-                           latency_s, link_bytes_per_s);
-    place_write(place->device, text);
-    free(text);
-}
-
 /* Seconds of a minibatch between the 100,000th and the 200,000th. */
 static double long_run_s(const char *const *sets, int count, const struct sp_network *network, const char *cuts)
 {
@@ -405,7 +409,7 @@ static void steady_states_are_those_of_long_runs(void **state)
                               "devices.count=4", "plan.candidates=8"};
         struct search s;
         place_write_chain(&place, 5 + n % 4);
-        write_slow_device(&place, latencies[n % 4], 2e5 * (1 + chain_below(20)));
+        write_slow_device(&place, latencies[n % 4], 2e5 * (1 + chain_below(20)), "");
         search_well(sets, 8, &s);
         const struct sim_candidate *found = s.found.candidates;
         assert_null(s.found.doubt);

@@ -181,7 +181,7 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
         if (!copied || plan->channels[c].bytes == 0)
             continue;
         if (device->link_blocks && !plan->shared_memory) {
-            out->channels[c].device_s = (double)plan->channels[c].bytes / device->link_bytes_per_s;
+            out->channels[c].device_s = sim_device_block_s(device, (double)plan->channels[c].bytes);
             continue;
         }
         double bandwidth = plan->shared_memory ? device->bandwidth_bytes_per_s / 2 : device->link_bytes_per_s;

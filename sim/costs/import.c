@@ -1,7 +1,8 @@
 /*
  * Seconds that came with the network (common/network_profile.c). A stage takes the sum of its layers; microbatches take
  * their share. Updates were not measured and cost nothing. What crosses a cut goes over one link between the two
- * devices, gradients and activations one after the other, beside the computation, as PipeDream's planner has it.
+ * devices, gradients and activations one after the other, beside the computation, as PipeDream's planner has it; a
+ * device whose copies block (link_blocks) computes nothing meanwhile.
  */
 #include "sim/costs/kinds.h"
 
@@ -47,6 +48,10 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
         out->channels[c].latency_s = device->latency_s;
         if (channel->bytes == 0)
             continue;
+        if (device->link_blocks) {
+            out->channels[c].device_s = sim_device_block_s(device, message_bytes(plan, channel));
+            continue;
+        }
         out->channels[c].busy_s = message_bytes(plan, channel) * device->link_hops / device->link_bytes_per_s;
         int same = same_link(plan, c);
         char name[64];
