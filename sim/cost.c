@@ -163,8 +163,11 @@ static void set_by_experiment(const struct sp_experiment *experiment, struct sim
         set_noise(cost, experiment->cost.noise);
     if (experiment->cost.drift > 0)
         cost->noise.run = experiment->cost.drift;
-    for (int c = 0; c < cost->channel_count && experiment->plan.ignore_transfers; c++)
+    if (!experiment->plan.ignore_transfers || cost->channel_count == 0)
+        return;
+    for (int c = 0; c < cost->channel_count; c++)
         cost->channels[c] = (struct sim_channel_cost){.bus = -1};
+    sim_cost_note(cost, SIM_NOTE_OTHER, "messages take no time, as plan.ignore_transfers says");
 }
 
 /* The seconds of a message in full, over fair links beside all others. */

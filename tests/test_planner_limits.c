@@ -306,6 +306,39 @@ static void a_source_reads_its_files_once(void **state)
     place_fini(&place);
 }
 
+/* Whatever is simulated without its messages says so; what has none does not. */
+static void transfers_are_not_ignored_silently(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"pipeline.cuts=[2]", "pipeline.cuts=[]", "pipeline.cuts=[2]"};
+    for (int k = 0; k < 3; k++) {
+        const char *sets[] = {cuts[k], "devices.backend=cuda", "cost.device=v100",
+                              k < 2 ? "plan.ignore_transfers=true" : "plan.ignore_transfers=false"};
+        char path[] = "/tmp/stalepipe-experiment-XXXXXX";
+        struct sp_experiment *experiment;
+        struct sp_network *network;
+        struct sp_plan *plan;
+        struct sim_cost *cost;
+        struct sp_error err = {0};
+        int said = 0;
+        close(mkstemp(path));
+        assert_int_equal(sp_experiment_read(path, sets, 4, &experiment, &err), SP_OK);
+        assert_int_equal(sp_experiment_network(experiment, &network, &err), SP_OK);
+        assert_int_equal(sp_experiment_plan(experiment, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+        assert_int_equal(sim_cost_create(experiment, plan, NULL, &cost, &err), SP_OK);
+        for (int n = 0; n < cost->note_count; n++)
+            said += strcmp(cost->notes[n].text, "messages take no time, as plan.ignore_transfers says") == 0;
+        assert_int_equal(said, k == 0);
+        for (int c = 0; c < cost->channel_count; c++)
+            assert_true((cost->channels[c].latency_s > 0) == (k == 2));
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+        sp_network_destroy(&network);
+        sp_experiment_destroy(&experiment);
+        unlink(path);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +353,7 @@ int main(void)
         cmocka_unit_test(one_device_is_found_where_devices_slow_each_other),
         cmocka_unit_test(least_staleness_keeps_its_throughput),
         cmocka_unit_test(a_source_reads_its_files_once),
+        cmocka_unit_test(transfers_are_not_ignored_silently),
     };
     return cmocka_run_group_tests_name("planner: limits and objectives", tests, NULL, NULL);
 }
