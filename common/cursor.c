@@ -45,10 +45,18 @@ struct sp_cursor {
     struct part parts[]; /* ascending */
 };
 
+/* Behind all steps of a phase. */
+static const int64_t END = INT64_MAX;
+
+static bool is_last(const struct sp_phase *phase, int64_t minibatch)
+{
+    return minibatch == phase->first_minibatch + phase->minibatches - 1;
+}
+
 /*
  * An evaluation comes, on every device, between the steps up to the tick of the last stage's forward of the minibatch
  * before it and those after. One tick for all devices: what a device still needs before it evaluates never waits for
- * a device that evaluates already.
+ * a device that evaluates already. At the end of a phase, where the pipeline drains, it comes behind the last update.
  */
 static void find_evaluation(struct sp_cursor *cursor)
 {
@@ -61,11 +69,12 @@ static void find_evaluation(struct sp_cursor *cursor)
         int64_t minibatch = phase->first_minibatch + step.q / phase->microbatches;
         bool last = step.q % phase->microbatches == phase->microbatches - 1;
         if (step.kind == SP_INSTR_FORWARD && last && sp_plan_is_evaluated(cursor->plan, minibatch))
-            cursor->evaluate_tick = step.tick;
+            cursor->evaluate_tick = is_last(phase, minibatch) ? END : step.tick;
     }
 }
 
-/* A gate comes behind the tick of the first stage's update, where a schedule that flushes has nothing in flight. */
+/* A gate comes behind the tick of the first stage's update, where a schedule that flushes has nothing in flight; the
+ * last of a phase behind its evaluation. */
 static void find_gate(struct sp_cursor *cursor)
 {
     const struct sp_phase *phase = &cursor->plan->phases[cursor->phase];
@@ -75,8 +84,8 @@ static void find_gate(struct sp_cursor *cursor)
         sp_stage_program_advance(&cursor->gate_clock);
         if (step.kind != SP_INSTR_UPDATE)
             continue;
-        cursor->gate_tick = step.tick;
         cursor->gate_minibatch = phase->first_minibatch + step.q / phase->microbatches;
+        cursor->gate_tick = is_last(phase, cursor->gate_minibatch) ? END : step.tick;
     }
 }
 

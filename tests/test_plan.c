@@ -139,6 +139,43 @@ static void record(const struct sp_plan *plan, struct recording *r)
     }
 }
 
+/* The newest evaluation of each phase reads, at every stage, the weights of the phase's last update where the phase
+ * ends with one, and none reads weights of a later phase. */
+static void evaluations_at_the_end_of_a_phase_see_all_updates(void **state)
+{
+    (void)state;
+    int at_ends = 0;
+    for (int round = 0; round < 1000; round++) {
+        struct setting s;
+        random_setting(&s);
+        struct sp_error err = {0};
+        struct sp_plan *plan;
+        struct recording r;
+        assert_int_equal(sp_plan_create(&network, &s.config, &plan, &err), SP_OK);
+        record(plan, &r);
+        for (int d = 0; d < plan->device_count; d++) {
+            for (int n = 0; n < r.count[d]; n++) {
+                const struct sp_instr *instr = &r.instrs[d][n];
+                if (instr->kind != SP_INSTR_FORWARD || !instr->evaluate)
+                    continue;
+                const struct sp_phase *phase = &plan->phases[instr->phase];
+                int64_t end = phase->first_minibatch + phase->minibatches, until = 0;
+                for (int p = 0; p <= instr->phase; p++)
+                    until += sp_plan_phase_evaluations(plan, p) * plan->phases[p].evaluate_minibatches;
+                bool newest = instr->minibatch >= until - phase->evaluate_minibatches;
+                assert_true(instr->version <= end);
+                if (newest && sp_plan_is_evaluated(plan, end - 1)) {
+                    assert_int_equal(instr->version, end);
+                    at_ends++;
+                }
+            }
+            free(r.instrs[d]);
+        }
+        sp_plan_destroy(&plan);
+    }
+    assert_true(at_ends > 1000);
+}
+
 /* Drops an instruction, doubles one, or names another version or minibatch. */
 static void damage(struct recording *r, int device_count)
 {
@@ -262,6 +299,7 @@ int main(void)
     make_network();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_plans_pass_the_checker),
+        cmocka_unit_test(evaluations_at_the_end_of_a_phase_see_all_updates),
         cmocka_unit_test(damaged_plans_do_not_pass),
         cmocka_unit_test(staleness_is_that_of_the_closed_forms),
         cmocka_unit_test(what_crosses_a_cut_is_computed),
