@@ -225,6 +225,11 @@ static void read_name(struct sp_builder *builder, const struct sp_yaml *map, str
     if (word->text[0] == '\0' || strcmp(word->text, "input") == 0)
         builder->status =
             sp_reject(builder->err, word->mark, "layers.name: \"%s\" cannot be the name of a layer", word->text);
+    else if (strncmp(word->text, "optimizer.", 10) == 0 || strncmp(word->text, "in_flight.", 10) == 0)
+        builder->status = sp_reject(builder->err, word->mark,
+                                    "layers.name: \"%s\": names that begin with optimizer. or in_flight. are those of "
+                                    "other tensors in checkpoints",
+                                    word->text);
     else if (strlen(word->text) >= sizeof layer->name)
         builder->status = sp_reject(builder->err, word->mark, "layers.name: \"%s\" has more than %d bytes", word->text,
                                     (int)sizeof layer->name - 1);

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum sp_purpose {
-    SP_RANDOM_INIT,    /* a: layer and parameter, b: element / 4 */
+    SP_RANDOM_INIT,    /* a: layer, b: element / 4 */
     SP_RANDOM_SHUFFLE, /* a: epoch, b: position */
     SP_RANDOM_DROPOUT, /* a: microbatch (minibatch * M + microbatch) and layer, b: element / 4 */
     SP_RANDOM_DATA,    /* synthetic data. a: sample, b: element / 4 */

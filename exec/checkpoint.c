@@ -82,12 +82,13 @@ static void add_layer(struct list *list, int stage, int l)
             (struct item){SOURCE_VELOCITY, device, l, which, velocity + offset});
     }
     static const char *const statistics[] = {"running_mean", "running_var"};
+    int owner = run->plan->stages[stage].forward_device;
     float *state = (float *)(void *)((char *)exec_run_part(run, stage, SP_MEMORY_WEIGHTS, false) + memory->block_bytes +
                                      memory->state_offset[local]);
     for (int s = 0; s < 2 && layer->state > 0; s++) {
         struct exec_tensor tensor = {.type = EXEC_TENSOR_F32, .dims = 1, .shape = {layer->state / 2}};
         snprintf(tensor.name, sizeof tensor.name, "%s.%s", layer->name, statistics[s]);
-        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .device = device, .at = state + s * layer->state / 2});
+        add(list, tensor, (struct item){.source = SOURCE_DEVICE, .device = owner, .at = state + s * layer->state / 2});
     }
 }
 

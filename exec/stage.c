@@ -86,7 +86,6 @@ static void fill_io(const struct pass *pass, int l, struct exec_io *io)
 {
     const struct sp_layer *layer = &pass->run->plan->network->layers[l];
     int local = l - pass->stage->first_layer;
-    int64_t M = pass->run->plan->phases[pass->instr->phase].microbatches;
     memset(io, 0, sizeof *io);
     io->queue = queue_of(pass);
     io->batch = pass->memory->batch;
@@ -95,7 +94,8 @@ static void fill_io(const struct pass *pass, int l, struct exec_io *io)
     io->scratch = pass->scratch == NULL ? NULL : pass->scratch + pass->memory->scratchpad_offset[pass->kind];
     if (layer->type == SP_LAYER_DROPOUT && pass->kind == SP_PASS_FORWARD) {
         io->seed = pass->run->config.seed;
-        io->sequence = (uint64_t)(pass->instr->minibatch * M + pass->instr->microbatch) << 16 | (uint64_t)l;
+        int64_t sample = pass->instr->minibatch * io->minibatch_size + (int64_t)pass->instr->microbatch * io->batch;
+        io->sequence = (uint64_t)sample << 16 | (uint64_t)l;
     }
     for (int i = 0; i < layer->input_count; i++)
         io->input[i] = value_of(pass, layer->inputs[i]);

@@ -117,6 +117,33 @@ static void damaged_files_are_refused_by_name(void **state)
     }
 }
 
+/* A gzipped file ends with its checksum, and a pipe is none. */
+static void damaged_archives_and_pipes_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *said;
+    } cases[] = {
+        {"gzip train-images-idx3-ubyte", NULL},
+        {"truncate -s -8 train-images-idx3-ubyte.gz", "is truncated: its checksum is missing"},
+        {"rm train-images-idx3-ubyte.gz && mkfifo train-images-idx3-ubyte", "is a device or pipe, not a file"},
+        {"rm train-images-idx3-ubyte && mkdir train-images-idx3-ubyte", "is a folder, not a file"},
+        {"rmdir train-images-idx3-ubyte", "cannot open"},
+    };
+    write_files();
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct sp_error err = {0};
+        struct exec_dataset *set = NULL;
+        test_shell(cases[c].command);
+        sp_status status = open_set(&set, &err);
+        assert_int_equal(status, cases[c].said == NULL ? SP_OK : SP_E_INPUT);
+        if (cases[c].said != NULL && strstr(err.text, cases[c].said) == NULL)
+            fail_msg("%s: %s", cases[c].command, err.text);
+        exec_dataset_close(&set);
+        sp_error_fini(&err);
+    }
+}
+
 static void a_missing_folder_is_refused(void **state)
 {
     (void)state;
@@ -275,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_files_are_read),
         cmocka_unit_test(damaged_files_are_refused_by_name),
+        cmocka_unit_test(damaged_archives_and_pipes_are_refused),
         cmocka_unit_test(a_missing_folder_is_refused),
         cmocka_unit_test(every_epoch_holds_every_sample_once),
         cmocka_unit_test(two_takers_get_the_same_batches_from_any_number_of_threads),

@@ -142,6 +142,14 @@ static void an_archive_is_unpacked_whole(void **state)
     test_shell("cmp from/set/x got/set/x && test \"$(ls got)\" = set");
     test_shell("rm -r from");
     assert_int_equal(fetch(&source, "got/set", &err), SP_OK); /* it is there */
+    source.holds[0] = "x";
+    source.holds[1] = "y";
+    source.held_bytes = 3;
+    assert_int_equal(fetch(&source, "got/set", &err), SP_E_IO);
+    assert_non_null(strstr(err.text, "is there, but not whole: y is missing or has not 3 bytes"));
+    sp_error_fini(&err);
+    test_shell("printf xyz > got/set/y");
+    assert_int_equal(fetch(&source, "got/set", &err), SP_OK);
     md5[0] = md5[0] == '0' ? '1' : '0';
     assert_int_equal(fetch(&source, "other/set", &err), SP_E_IO);
     sp_error_fini(&err);

@@ -224,6 +224,9 @@ static void mistakes_in_files_are_told(void **state)
         {"layers: [{type: relu, name: " LONG_NAME "}" END,
          "1:29: layers.name: \"" LONG_NAME "\" has more than 47 bytes"},
         {"layers: [{type: relu, name: input}" END, "1:29: layers.name: \"input\" cannot be the name of a layer"},
+        {"layers: [{type: relu, name: optimizer.velocity.f1}" END,
+         "1:29: layers.name: \"optimizer.velocity.f1\": names that begin with optimizer. or in_flight. are "
+         "those of other tensors in checkpoints"},
         {"layers: [{type: relu, name: ''}" END, "1:29: layers.name: \"\" cannot be the name of a layer"},
         /* shapes */
         {"layers: [{type: lrn, size: 4}" END, "1:10: lrn1: size must be odd, not 4"},

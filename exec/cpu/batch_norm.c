@@ -96,10 +96,11 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
     float *mean = pass == SP_PASS_EVALUATE ? io->state : io->saved;
     if (pass == SP_PASS_BACKWARD)
         return run_backward(model, l, io, err);
+    void *workspace = pass == SP_PASS_EVALUATE ? NULL : (char *)io->saved + it->workspace_offset;
     struct cpu_op *op = pass == SP_PASS_EVALUATE ? &it->evaluate : &it->forward;
     SP_TRY(cpu_op_run(model->library, op,
                       (void *[]){(void *)io->input[0], io->output, (void *)io->parameter[0], (void *)io->parameter[1],
-                                 mean, mean + layer->in.c, (char *)io->saved + it->workspace_offset},
+                                 mean, mean + layer->in.c, workspace},
                       io->scratch, err));
     if (pass == SP_PASS_FORWARD)
         update_statistics(layer, io);

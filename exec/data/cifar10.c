@@ -24,7 +24,9 @@ static sp_status read_file(const char *dir, const char *name, struct sp_mark mar
     struct cifar10 *self = out->self;
     char *path = sp_format("%s/%s", dir, name), *bytes = NULL;
     size_t size = 0;
-    sp_status status = sp_file_read(path, largest_file, &mark, &bytes, &size, err);
+    sp_status status = exec_dataset_check_file(path, mark, err);
+    if (status == SP_OK)
+        status = sp_file_read(path, largest_file, &mark, &bytes, &size, err);
     if (status == SP_OK && (size == 0 || size % RECORD != 0))
         status = sp_reject(err, mark, "\"%s\" is truncated or corrupt: %zu bytes, expected a multiple of %d", path,
                            size, RECORD);

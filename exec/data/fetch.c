@@ -34,7 +34,10 @@ const struct exec_source exec_sources[] = {
      .folder = "cifar-10-batches-bin",
      .from = "https://www.cs.toronto.edu/~kriz/",
      .files = {{"cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"}},
-     .archive = true},
+     .archive = true,
+     .holds = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin",
+               "test_batch.bin"},
+     .held_bytes = 10000 * (1 + 3 * 32 * 32)},
     {.set = NULL},
 };
 
@@ -129,7 +132,12 @@ static sp_status download(const char *address, const char *path, const char *md5
                      NULL};
     if (!quiet)
         fprintf(stderr, "%s\n", address);
+    bool goes_on = is_there(part);
     int failed = run(words);
+    if (failed != 0 && goes_on && !is_whole(part, md5)) { /* what is there may be what the server cannot go on with */
+        unlink(part);
+        failed = run(words);
+    }
     sp_status status = SP_OK;
     if (is_whole(part, md5)) { /* also when nothing was left to download */
         if (rename(part, path) != 0)
@@ -227,6 +235,24 @@ static char *prefix_of(const char *from)
     return prefix;
 }
 
+/* The folder of an archive that is not empty: is it whole? */
+static sp_status check_folder(const struct exec_source *source, const char *folder, bool quiet, struct sp_error *err)
+{
+    for (int f = 0; f < EXEC_SOURCE_HOLDS && source->holds[f] != NULL; f++) {
+        struct stat about;
+        char *path = sp_format("%s/%s", folder, source->holds[f]);
+        bool whole = stat(path, &about) == 0 && about.st_size == source->held_bytes;
+        free(path);
+        if (!whole)
+            return SP_FAIL(err, SP_E_IO,
+                           "%s is there, but not whole: %s is missing or has not %lld bytes; move the folder away",
+                           folder, source->holds[f], (long long)source->held_bytes);
+    }
+    if (!quiet)
+        fprintf(stderr, "%s is there\n", folder);
+    return SP_OK;
+}
+
 sp_status exec_fetch(const struct exec_source *source, const char *from, const char *folder, bool quiet,
                      struct sp_error *err)
 {
@@ -238,8 +264,7 @@ sp_status exec_fetch(const struct exec_source *source, const char *from, const c
         status = sp_folder_make(parent, err);
     }
     if (status == SP_OK && source->archive && is_there(folder) && rmdir(folder) != 0) {
-        if (!quiet)
-            fprintf(stderr, "%s is there\n", folder);
+        status = check_folder(source, folder, quiet, err);
     } else if (status == SP_OK) {
         status = (source->archive ? fetch_archive : fetch_files)(source, prefix, folder, quiet, err);
     }

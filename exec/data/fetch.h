@@ -8,7 +8,7 @@
 
 #include "common/error.h"
 
-enum { EXEC_SOURCE_FILES = 4 };
+enum { EXEC_SOURCE_FILES = 4, EXEC_SOURCE_HOLDS = 8 };
 
 /* Where a set comes from. */
 struct exec_source {
@@ -18,8 +18,10 @@ struct exec_source {
     struct {
         const char *name, *md5;
     } files[EXEC_SOURCE_FILES]; /* ended by NULL or the end */
-    bool archive;               /* the one file is a gzipped tar that holds `folder` */
-    const char *advice;         /* another way to get it, as a sentence; NULL: none */
+    bool archive; /* the one file is a gzipped tar that holds `folder`, and in it these, of so many bytes each */
+    const char *holds[EXEC_SOURCE_HOLDS];
+    int64_t held_bytes;
+    const char *advice; /* another way to get it, as a sentence; NULL: none */
 };
 
 extern const struct exec_source exec_sources[]; /* ended by set NULL */

@@ -6,6 +6,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
+sp_status exec_dataset_check_file(const char *path, struct sp_mark mark, struct sp_error *err)
+{
+    struct stat about;
+    if (stat(path, &about) != 0 || S_ISREG(about.st_mode))
+        return SP_OK;
+    return sp_reject(err, mark, "\"%s\" is %s, not a file", path,
+                     S_ISDIR(about.st_mode) ? "a folder" : "a device or pipe");
+}
+
 sp_status exec_dataset_folder(const struct exec_dataset_config *config, const char *name, char **out,
                               struct sp_error *err)
 {

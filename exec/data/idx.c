@@ -30,6 +30,7 @@ static sp_status read_file(const char *set, const char *path, struct sp_mark mar
     unsigned char header[16] = {0};
     unsigned size = magic == IMAGES_MAGIC ? 16 : 8;
     *out = NULL;
+    SP_TRY(exec_dataset_check_file(path, mark, err));
     errno = 0;
     gzFile file = gzopen(path, "rb");
     if (!file)
@@ -66,11 +67,15 @@ static sp_status read_file(const char *set, const char *path, struct sp_mark mar
                 done += got;
         }
         unsigned char more;
-        if (status == SP_OK && gzread(file, &more, 1) != 0)
+        int got = status == SP_OK ? gzread(file, &more, 1) : 0;
+        if (got > 0)
             status = sp_reject(err, mark, "\"%s\" is corrupt: it does not end after its %lld items", path,
                                (long long)*items);
+        else if (got < 0)
+            status = sp_reject(err, mark, "\"%s\" is corrupt: its checksum is another", path);
     }
-    gzclose(file);
+    if (gzclose(file) != Z_OK && status == SP_OK)
+        status = sp_reject(err, mark, "\"%s\" is truncated: its checksum is missing", path);
     if (status != SP_OK) {
         free(*out);
         *out = NULL;

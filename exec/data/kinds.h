@@ -15,4 +15,7 @@ sp_status exec_synthetic_open(const struct exec_dataset_config *config, struct e
 sp_status exec_dataset_folder(const struct exec_dataset_config *config, const char *name, char **out,
                               struct sp_error *err);
 
+/* SP_E_INPUT where the path is there and no file: reading a pipe would wait for ever. */
+sp_status exec_dataset_check_file(const char *path, struct sp_mark mark, struct sp_error *err);
+
 #endif

@@ -1,9 +1,9 @@
+#include "exec/math/loss.h"
 #include "exec/ref/ref.h"
 
 #include <math.h>
 
-/* Adds up the loss -sum over c of t_c log p_c, where the target t is 1 - s at the label and s / C everywhere on top,
- * and the hits; leaves the probabilities in `saved` unless that is NULL. */
+/* Adds up the loss (exec/math/loss.h) and the hits; leaves the probabilities in `saved` unless that is NULL. */
 static void loss(const struct sp_layer *layer, const struct exec_io *io, double s, float *saved)
 {
     const float *x = io->input[0];
@@ -21,10 +21,10 @@ static void loss(const struct sp_layer *layer, const struct exec_io *io, double 
             saved[(size_t)n * C + c] = (float)(exp((double)x[c] - (double)x[best]) / sum);
         if (io->labels[n] < 0)
             continue;
-        double all = 0; /* sum over c of -log p_c */
+        double all = 0;
         for (int c = 0; s > 0 && c < C; c++)
-            all += log(sum) - ((double)x[c] - (double)x[best]);
-        total += (1 - s) * (log(sum) - ((double)x[io->labels[n]] - (double)x[best])) + s / C * all;
+            all += (double)x[c] - (double)x[best] - log(sum);
+        total += exec_loss_one((double)x[io->labels[n]] - (double)x[best] - log(sum), all, s, C);
         correct += best == io->labels[n];
     }
     *io->loss_sum = total;
@@ -43,7 +43,6 @@ static void evaluate(const struct sp_layer *layer, const struct sp_shape *shapes
     loss(layer, io, 0, NULL);
 }
 
-/* dx = (p - t) / samples of the minibatch */
 static void backward(const struct sp_layer *layer, const struct sp_shape *shapes, const struct exec_io *io)
 {
     (void)shapes;
@@ -53,9 +52,10 @@ static void backward(const struct sp_layer *layer, const struct sp_shape *shapes
     float s = io->label_smoothing;
     for (int n = 0; dx != NULL && n < io->batch; n++)
         for (int c = 0; c < C; c++) {
-            float target = (io->labels[n] == c ? 1 - s : 0.0f) + s / (float)C;
-            dx[(size_t)n * C + c] =
-                io->labels[n] < 0 ? 0 : (probability[(size_t)n * C + c] - target) / (float)io->minibatch_size;
+            size_t at = (size_t)n * C + c;
+            dx[at] = io->labels[n] < 0
+                         ? 0
+                         : exec_loss_gradient(probability[at], io->labels[n] == c, s, C, io->minibatch_size);
         }
 }
 
