@@ -167,9 +167,11 @@ sp_status exec_stage_backward(struct exec_run *run, const struct sp_instr *instr
 /* The same for an instruction that was computed before the run was interrupted: counts what was taken from loaders. */
 void exec_stage_skip(struct exec_run *run, const struct sp_instr *instr);
 
+/* SP_E_UNSUPPORTED: the backend cannot do a layer of the network (exec/models.c). */
+sp_status exec_check_layers(const struct exec_backend *backend, const struct sp_network *network, struct sp_error *err);
+
 /* Which devices are here, their models, and the run's memory plan from these (exec/models.c). Also where create failed.
  */
-sp_status exec_check_layers(const struct exec_backend *backend, const struct sp_network *network, struct sp_error *err);
 sp_status exec_models_create(struct exec_run *run, struct sp_error *err);
 void exec_models_destroy(struct exec_run *run);
 
