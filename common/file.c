@@ -176,6 +176,9 @@ sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mar
     return SP_OK;
 }
 
+/* What some programs write in front of UTF-8. */
+static const char MARK[] = "\xEF\xBB\xBF";
+
 sp_status sp_file_read_text(const char *path, size_t limit, const struct sp_mark *mark, char **text,
                             struct sp_error *err)
 {
@@ -183,8 +186,11 @@ sp_status sp_file_read_text(const char *path, size_t limit, const struct sp_mark
     int line = 1;
     SP_TRY(sp_file_read(path, limit, mark, text, &size, err));
     const char *end = memchr(*text, '\0', size);
-    if (end == NULL)
+    if (end == NULL) {
+        if (strncmp(*text, MARK, sizeof MARK - 1) == 0)
+            memmove(*text, *text + sizeof MARK - 1, size - sizeof MARK + 2);
         return SP_OK;
+    }
     for (const char *at = *text; at < end; at++)
         line += *at == '\n';
     free(*text);

@@ -42,7 +42,8 @@ void sp_folder_let_go(struct sp_hold *hold);
 sp_status sp_file_read(const char *path, size_t limit, const struct sp_mark *mark, char **text, size_t *size,
                        struct sp_error *err);
 
-/* The same of a text. A byte 0 is told by its line, SP_E_INPUT: else what is behind it would seem not to be there. */
+/* The same of a text, without a byte order mark in front. A byte 0 is told by its line, SP_E_INPUT: else what is behind
+ * it would seem not to be there. */
 sp_status sp_file_read_text(const char *path, size_t limit, const struct sp_mark *mark, char **text,
                             struct sp_error *err);
 

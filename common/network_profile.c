@@ -5,9 +5,9 @@
  *     node4 -- Conv2d(…) -- forward_compute_time=1.2, backward_compute_time=3.4, activation_size=5.0,
  * parameter_size=6.0 (milliseconds and bytes of a minibatch), and a line an edge, a tab and `node1 -- node4`. Its first
  * `Input` node times the loading of data and is left out. A CSV (a name ending in .csv) has a line a layer, in an order
- * of computation, under the header name,forward_ms,backward_ms,activation_bytes,parameter_bytes[,inputs] where `inputs`
- * names earlier layers, separated by ";" (none: the layer before). A layer named `input` gives the bytes of the
- * network's input.
+ * of computation, under the header name,forward_ms,backward_ms,activation_bytes,parameter_bytes[,inputs], where
+ * `inputs` names earlier layers, separated by ";" (none: the layer before). A layer named `input` gives the bytes of
+ * the network's input.
  */
 #include "common/alloc.h"
 #include "common/file.h"
@@ -37,7 +37,7 @@ struct reader {
     struct node *nodes;
     int count;
     int line;
-    bool is_csv;
+    bool is_csv, has_inputs; /* has_inputs: a column of a CSV */
 };
 
 static sp_status wrong(const struct reader *reader, const char *what, const char *found)
@@ -217,26 +217,36 @@ static sp_status read_csv_line(struct reader *reader, char *line)
     if (reader->count == 0 && !node.is_input)
         SP_TRY(add_node(reader, &(struct node){.name = "input", .is_input = true}));
     SP_TRY(add_node(reader, &node));
+    if (line != NULL && !reader->has_inputs)
+        return wrong(reader, "a field more than the header has columns", line);
     if (line != NULL && line[strspn(line, " ")] != '\0')
         return read_csv_inputs(reader, line);
     return node.is_input ? SP_OK : add_edge(reader, reader->count - 2, reader->count - 1);
 }
 
-static sp_status read_csv(struct reader *reader, char *text)
+static sp_status read_csv_header(struct reader *reader, const char *line)
 {
     static const char header[] = "name,forward_ms,backward_ms,activation_bytes,parameter_bytes";
+    const char *more = line + sizeof header - 1;
+    bool begins = strncmp(line, header, sizeof header - 1) == 0;
+    reader->has_inputs = begins && strcmp(more, ",inputs") == 0;
+    if (reader->has_inputs || (begins && *more == '\0'))
+        return SP_OK;
+    return wrong(reader,
+                 "expected the header name,forward_ms,backward_ms,activation_bytes,parameter_bytes[,inputs], found",
+                 line);
+}
+
+static sp_status read_csv(struct reader *reader, char *text)
+{
+    bool has_header = false;
     for (char *line; (line = strsep(&text, "\n")) != NULL;) {
         reader->line++;
         line[strcspn(line, "\r")] = '\0';
         if (line[0] == '\0' || line[0] == '#')
             continue;
-        if (reader->count > 0 || strncmp(line, header, sizeof header - 1) != 0)
-            SP_TRY(reader->count == 0 && strncmp(line, "name", 4) == 0
-                       ? wrong(reader,
-                               "expected the header name,forward_ms,backward_ms,activation_bytes,"
-                               "parameter_bytes[,inputs], found",
-                               line)
-                       : read_csv_line(reader, line));
+        SP_TRY(has_header ? read_csv_line(reader, line) : read_csv_header(reader, line));
+        has_header = true;
     }
     return SP_OK;
 }

@@ -60,7 +60,8 @@ static void wrong_profiles_are_told(void **state)
     (void)state;
 #define FIGURES "forward_compute_time=1.0, backward_compute_time=2.0, activation_size=4.0, parameter_size=0.0\n"
 #define NODE(n) "node" n " -- Conv2d -- " FIGURES
-#define HEADER  "name,forward_ms,backward_ms,activation_bytes,parameter_bytes,inputs\n"
+#define COLUMNS "name,forward_ms,backward_ms,activation_bytes,parameter_bytes"
+#define HEADER  COLUMNS ",inputs\n"
     static const struct {
         const char *suffix, *text, *message;
     } cases[] = {
@@ -87,6 +88,11 @@ static void wrong_profiles_are_told(void **state)
         {".graph.txt", "node1 -- Input -- " FIGURES NODE("2") NODE("3") "\tnode2 -- node3\n\tnode3 -- node2\n",
          "has a cycle"},
         {".csv", "name,forward\na,1\n", ":1:1: profile: expected the header"},
+        {".csv", "a,1,2,3,4\n", ":1:1: profile: expected the header"},
+        {".csv", COLUMNS "_mb\na,1,2,3,4\n", ":1:1: profile: expected the header"},
+        {".csv", COLUMNS ",device\na,1,2,3,4,0\n", ":1:1: profile: expected the header"},
+        {".csv", COLUMNS "\na,1,2,3,4\nb,1,2,3,4,a\n",
+         ":3:1: profile: a field more than the header has columns: \"a\""},
         {".csv", HEADER "a,1,2,3\n", ":2:1: profile: expected a number, 0 or more, found: \"\""},
         {".csv", HEADER "a,1,2,3,x\n", "expected a number, 0 or more, found: \"x\""},
         {".csv", HEADER "a,1,2,3,4,b\n", "an input that is no earlier layer: \"b\""},
@@ -103,6 +109,26 @@ static void wrong_profiles_are_told(void **state)
         assert_int_equal(s.status, SP_E_INPUT);
         if (strstr(s.err.text, cases[c].message) == NULL)
             fail_msg("case %zu: \"%s\" is not in \"%s\"", c, cases[c].message, s.err.text);
+        search_fini(&s);
+        place_fini(&place);
+    }
+}
+
+/* A byte order mark, which spreadsheets write, belongs to no name. */
+static void a_byte_order_mark_is_left_out(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {".csv", "\xEF\xBB\xBF" COLUMNS "\r\na,1,2,3,4\r\n"},
+        {".graph.txt", "\xEF\xBB\xBFnode1 -- Input -- " FIGURES NODE("2") "\tnode1 -- node2\n"}};
+    for (int c = 0; c < 2; c++) {
+        struct place place;
+        struct search s;
+        place_init(&place, cases[c][0]);
+        place_write(place.network, cases[c][1]);
+        const char *sets[] = {place.network_set, "devices.count=1"};
+        search_well(sets, 2, &s);
+        assert_int_equal(s.network->layer_count, 1);
         search_fini(&s);
         place_fini(&place);
     }
@@ -163,6 +189,7 @@ int main(void)
         cmocka_unit_test(wrong_profiles_are_told),
         cmocka_unit_test(a_model_that_knows_no_measured_layers_is_refused),
         cmocka_unit_test(a_byte_0_is_told),
+        cmocka_unit_test(a_byte_order_mark_is_left_out),
     };
     return cmocka_run_group_tests_name("measured networks", tests, NULL, NULL);
 }
