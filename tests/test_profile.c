@@ -254,6 +254,42 @@ static void other_sizes_lie_on_the_line(void **state)
     }
 }
 
+/*
+ * 3 ms at 64 samples and 7 ms at 128 make -0.75 ms at 4: the first layer's F takes none then, which is said, and the
+ * second's, 2 ms at both, still takes its time. At 64 nothing is said.
+ */
+static void lines_that_fall_below_nothing_are_told(void **state)
+{
+    (void)state;
+    struct sim_profile profile;
+    struct sp_error err = {0};
+    write_lines(NULL, "lenet5", 0.1);
+    assert_int_equal(sim_profile_read(path, (struct sp_mark){path, 0, 0}, &profile, &err), SP_OK);
+    for (int l = 0; l < profile.layer_count; l++) {
+        struct sim_profile_layer *m = &profile.layers[l];
+        m->forward_s = strcmp(m->layer, "relu1") == 0   ? 2e-3
+                       : strcmp(m->layer, "conv1") != 0 ? 0
+                       : m->batch == 64                 ? 3e-3
+                                                        : 7e-3;
+    }
+    assert_int_equal(sim_profile_write(&profile, path, &err), SP_OK);
+    sim_profile_fini(&profile);
+    for (int batch = 4; batch <= 64; batch += 60) {
+        char *batch_set = sp_format("train.batch=%d", batch);
+        const char *more[] = {batch_set};
+        struct sim_cost *cost;
+        int said = 0;
+        assert_int_equal(cost_of(more, 1, &cost, &err), SP_OK);
+        assert_float_equal(cost->stages[0].forward_s, (batch == 4 ? 2e-3 : 5e-3) + 1e-3 * batch / 128, 1e-9);
+        for (int n = 0; n < cost->note_count; n++)
+            said +=
+                cost->notes[n].kind == SIM_NOTE_EXTRAPOLATED && strstr(cost->notes[n].text, "falls below 0 s") != NULL;
+        assert_int_equal(said, batch == 4);
+        sim_cost_destroy(&cost);
+        free(batch_set);
+    }
+}
+
 static void profiles_of_other_machines_are_refused(void **state)
 {
     (void)state;
@@ -462,6 +498,7 @@ int main(void)
         cmocka_unit_test(stages_cost_the_sum_of_their_layers),
         cmocka_unit_test(loading_takes_what_devices_leave),
         cmocka_unit_test(other_sizes_lie_on_the_line),
+        cmocka_unit_test(lines_that_fall_below_nothing_are_told),
         cmocka_unit_test(profiles_of_other_machines_are_refused),
         cmocka_unit_test(other_networks_are_priced_by_formulas),
         cmocka_unit_test(other_layers_of_the_same_name_were_not_measured),

@@ -69,7 +69,7 @@ static sp_status check(const struct sp_experiment *e, const char *difference, co
 }
 
 /* Forward, backward and evaluation of something, and its value at another size: on the line between the neighbours, or
- * through the outermost two. */
+ * through the outermost two, which may fall below 0. */
 struct times {
     double forward_s, backward_s, evaluate_s;
 };
@@ -81,7 +81,7 @@ struct sized {
 
 static double on_line(double x, double x0, double y0, double x1, double y1)
 {
-    return fmax(0, y0 + (y1 - y0) * (x - x0) / (x1 - x0));
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0);
 }
 
 /* `sized` ascends in batch. */
@@ -127,7 +127,12 @@ static sp_status measured_layer(const struct pricing *p, int l, int batch, struc
                       "microbatches of %d samples are outside of what was measured (%d to %d): times are extrapolated "
                       "along a line",
                       batch, sized[0].batch, sized[n - 1].batch);
-    *out = at_size(sized, n, batch);
+    struct times times = at_size(sized, n, batch);
+    if (fmin(fmin(times.forward_s, times.backward_s), times.evaluate_s) < 0)
+        sim_cost_note(p->cost, SIM_NOTE_EXTRAPOLATED,
+                      "for microbatches of %d samples that line falls below 0 s for some layers, which then take none",
+                      batch);
+    *out = (struct times){fmax(0, times.forward_s), fmax(0, times.backward_s), fmax(0, times.evaluate_s)};
     return SP_OK;
 }
 
@@ -168,7 +173,7 @@ static double input_s(const struct sim_profile *profile, int batch)
     int n = 0;
     for (int i = 0; i < profile->input_count && n < SIZES; i++)
         insert(sized, n++, (struct sized){profile->inputs[i].batch, {.forward_s = profile->inputs[i].forward_s}});
-    return at_size(sized, n, batch).forward_s;
+    return fmax(0, at_size(sized, n, batch).forward_s);
 }
 
 /* Tensors that another device made are in that core's caches. */
