@@ -177,6 +177,28 @@ static double message_s(const struct sim_cost *cost, const struct sim_channel_co
            channel->bytes * sim_flows_byte_s(cost, channel);
 }
 
+static bool is_too_short(double seconds)
+{
+    return seconds > 0 && sim_ticks(seconds) == 0;
+}
+
+/* Says where something takes time and none of the clock's. */
+static void note_too_short(struct sim_cost *cost)
+{
+    bool any = false;
+    for (int k = 0; k < cost->phase_count * cost->stage_count; k++) {
+        const struct sim_stage_cost *s = &cost->stages[k];
+        any |= is_too_short(s->forward_s) || is_too_short(s->backward_s) || is_too_short(s->update_s) ||
+               is_too_short(s->evaluate_s);
+    }
+    for (int c = 0; c < cost->channel_count; c++)
+        any |= is_too_short(cost->channels[c].latency_s) || is_too_short(cost->channels[c].busy_s) ||
+               is_too_short(cost->channels[c].device_s);
+    if (any)
+        sim_cost_note(cost, SIM_NOTE_OTHER,
+                      "what takes less than 2^-41 s (about half a picosecond) takes none: some work or messages do");
+}
+
 /* Whether the clock bears all durations; those that are no number it does not. */
 static sp_status check_durations(const struct sp_experiment *experiment, const struct sp_plan *plan,
                                  const struct sim_cost *cost, struct sp_error *err)
@@ -241,6 +263,8 @@ static sp_status cost_by(const struct sim_source *source, bool least, const stru
     set_by_experiment(experiment, cost);
     if (status == SP_OK)
         status = check_durations(experiment, plan, cost, err);
+    if (status == SP_OK)
+        note_too_short(cost);
     if (status != SP_OK)
         sim_cost_destroy(&cost);
     *out = cost;

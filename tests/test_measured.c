@@ -2,6 +2,7 @@
  * The readers of measured networks.
  */
 #include "common/alloc.h"
+#include "sim/cost.h"
 #include "tests/searches.h"
 
 #include <math.h>
@@ -134,6 +135,40 @@ static void a_byte_order_mark_is_left_out(void **state)
     }
 }
 
+/* The clock counts 2^-40 s, 0.909 ps: 0.45 ps are nothing and said, 0.46 ps are one of them. */
+static void what_is_too_short_to_be_counted_is_told(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"a,1,0.45e-9,3,4,\n", "a,1,0.46e-9,3,4,\n", "a,1,0,3,4,\n"};
+    for (int k = 0; k < 3; k++) {
+        struct place place;
+        place_init(&place, ".csv");
+        char *text = sp_format("%s%s", HEADER, lines[k]);
+        place_write(place.network, text);
+        const char *sets[] = {place.network_set, "devices.count=1"};
+        struct sp_experiment *e;
+        struct sp_network *network;
+        struct sp_plan *plan;
+        struct sim_cost *cost;
+        struct sp_error err = {0};
+        place_write(place.device, "name: p\n");
+        assert_int_equal(sp_experiment_read(place.device, sets, 2, &e, &err), SP_OK);
+        assert_int_equal(sp_experiment_network(e, &network, &err), SP_OK);
+        assert_int_equal(sp_experiment_plan(e, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+        assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
+        int said = 0;
+        for (int n = 0; n < cost->note_count; n++)
+            said += strncmp(cost->notes[n].text, "what takes less than 2^-41 s", 28) == 0;
+        assert_int_equal(said, k == 0);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+        sp_network_destroy(&network);
+        sp_experiment_destroy(&e);
+        free(text);
+        place_fini(&place);
+    }
+}
+
 /* Other sources price layers, which a measured network has none of: not silently, and not as import. */
 static void a_model_that_knows_no_measured_layers_is_refused(void **state)
 {
@@ -190,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_model_that_knows_no_measured_layers_is_refused),
         cmocka_unit_test(a_byte_0_is_told),
         cmocka_unit_test(a_byte_order_mark_is_left_out),
+        cmocka_unit_test(what_is_too_short_to_be_counted_is_told),
     };
     return cmocka_run_group_tests_name("measured networks", tests, NULL, NULL);
 }
