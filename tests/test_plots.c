@@ -209,6 +209,7 @@ static void damaged_tables_are_told_by_line(void **state)
 
 int main(void)
 {
+    setenv("LC_ALL", "C.UTF-8", 1); /* as the program does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_script_is_tested),
         cmocka_unit_test(one_row_is_drawn_in_every_form),

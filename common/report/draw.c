@@ -53,6 +53,7 @@ static sp_status run_gnuplot(const char *script, const char *settings, struct sp
         dup2(pipe_ends[1], STDERR_FILENO);
         close(pipe_ends[0]);
         close(pipe_ends[1]);
+        setenv("LC_ALL", "C.UTF-8", 1); /* in the C locale it warns of characters that the scripts do not have */
         execlp("gnuplot", "gnuplot", "-e", settings, script, (char *)NULL);
         _exit(127);
     }
