@@ -28,6 +28,13 @@ void sp_csv_real(double x, int decimals, FILE *out)
         fprintf(out, "%.*f", decimals, x);
 }
 
+double sp_csv_number(const char *field)
+{
+    char *end;
+    double x = strtod(field, &end);
+    return end == field || *end != '\0' ? NAN : x;
+}
+
 /* The record's line end; NULL: it has none. */
 static char *find_end(char *at)
 {

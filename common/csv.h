@@ -20,6 +20,9 @@ void sp_csv_write(const char *field, FILE *out);
  */
 void sp_csv_real(double x, int decimals, FILE *out);
 
+/* A field as a number; NAN where it is none, or more than one. */
+double sp_csv_number(const char *field);
+
 /* Splits the record at *at in place; its fields point into the text. *at moves behind its line's end. False: nothing is
  * left, or the record has no line's end and is torn (*at stays). Start with a zeroed record; sp_csv_fini frees it. */
 bool sp_csv_next(char **at, struct sp_csv_record *record);

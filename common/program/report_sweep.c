@@ -1,5 +1,6 @@
 #include "common/program/report_sweep.h"
 #include "common/alloc.h"
+#include "common/csv.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,10 +52,7 @@ const char *sweep_text(const struct sweep *sweep, const struct sweep_point *poin
 
 double sweep_number(const struct sweep *sweep, const struct sweep_point *point, const char *column)
 {
-    const char *text = sweep_text(sweep, point, column);
-    char *end;
-    double x = strtod(text, &end);
-    return end == text || *end != '\0' ? NAN : x;
+    return sp_csv_number(sweep_text(sweep, point, column));
 }
 
 /* Whether a column has more than one value among the points. */

@@ -82,14 +82,6 @@ static void copy_epochs(struct figures *f, char *const *fields)
     free(name);
 }
 
-/* A field of results.csv, which people edit, too. */
-static double number_in(const char *field)
-{
-    char *end;
-    double x = strtod(field, &end);
-    return end == field || *end != '\0' ? NAN : x;
-}
-
 static void take_row(void *self, char *const *fields)
 {
     struct figures *f = self;
@@ -105,7 +97,7 @@ static void take_row(void *self, char *const *fields)
         f->reason = sp_strdup(fields[SP_RESULT_REASON]);
     }
     for (int m = 0; m < SP_METRIC_COUNT; m++)
-        *figure(f, task->point, task->real, task->repeat, m) = number_in(fields[columns[m]]);
+        *figure(f, task->point, task->real, task->repeat, m) = sp_csv_number(fields[columns[m]]);
     f->minibatches[run_row(f, task->point, task->real, task->repeat)] = atoll(fields[SP_RESULT_MINIBATCHES]);
     if (task->real && strcmp(status, "failed") != 0)
         copy_epochs(f, fields);

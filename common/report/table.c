@@ -60,8 +60,5 @@ const char *sp_table_text(const struct sp_table *table, int row, int column)
 
 double sp_table_number(const struct sp_table *table, int row, int column)
 {
-    const char *text = sp_table_text(table, row, column);
-    char *end;
-    double x = strtod(text, &end);
-    return end == text || *end != '\0' ? NAN : x;
+    return sp_csv_number(sp_table_text(table, row, column));
 }
