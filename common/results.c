@@ -124,14 +124,20 @@ static char *make_header(const char *const *keys, int key_count)
     return line;
 }
 
-/* Cuts off what is behind the last whole line: no line's end, or zeros that a power failure left. */
+/* Takes out lines that are not whole: the last without its end, and those with zeros that a power failure left. */
 static bool cut_torn(char *text, size_t size)
 {
-    size_t whole = strlen(text);
-    while (whole > 0 && text[whole - 1] != '\n')
-        whole--;
-    text[whole] = '\0';
-    return whole < size;
+    size_t kept = 0;
+    const char *next;
+    for (const char *line = text; (next = memchr(line, '\n', size - (size_t)(line - text))) != NULL; line = next) {
+        size_t length = (size_t)(++next - line);
+        if (memchr(line, '\0', length) != NULL)
+            continue;
+        memmove(text + kept, line, length);
+        kept += length;
+    }
+    text[kept] = '\0';
+    return kept < size;
 }
 
 struct sorting {

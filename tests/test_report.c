@@ -462,7 +462,46 @@ static void the_page_of_a_sweep_says_what_its_files_say(void **state)
     assert_int_equal(occurrences(html, "off by 20.0 % in the median of 1 points"), 1);
     assert_int_equal(occurrences(html, "by 2.00 (1.00 to 3.00) percentage points"), 1);
     assert_int_equal(occurrences(html, "no cut &lt;9&gt;"), 1);
+    assert_int_equal(occurrences(html, "? 4 points, 5 runs, simulated, 1 of them failed."), 1);
     free(html);
+}
+
+/* A row that lacks fields, in the middle of each file in turn. */
+static void a_damaged_sweep_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text, *words;
+    } cases[] = {{"results", results, "results.csv:3:1: "},
+                 {"summary", summary, "summary.csv:3:1: "},
+                 {"comparisons", comparisons, "comparisons.csv:3:1: "}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        write_sweep();
+        char *second = strchr(strchr(cases[c].text, '\n') + 1, '\n') + 1,
+             *name = sp_format("all/sweep/%s.csv", cases[c].name);
+        char *text = sp_format("%.*s1,cut\n%s", (int)(second - cases[c].text), cases[c].text, second);
+        char *words = sp_format("report %s/all/sweep", test_folder);
+        free(write_file(name, text));
+        assert_int_equal(run_program(words), 2);
+        char *said = read_file("said");
+        assert_non_null(strstr(said, cases[c].words));
+        assert_non_null(strstr(said, "the file is damaged"));
+        free(said);
+        free(words);
+        free(text);
+        free(name);
+    }
+    write_sweep();
+    char *cut = sp_format("%.*s", (int)strlen(summary) - 1, summary),
+         *words = sp_format("report %s/all/sweep", test_folder);
+    free(write_file("all/sweep/summary.csv", cut));
+    assert_int_equal(run_program(words), 2);
+    char *said = read_file("said");
+    assert_non_null(strstr(said, "summary.csv:6:1: no end of the line"));
+    free(said);
+    free(words);
+    free(cut);
+    write_sweep();
 }
 
 /* One of the two has not come to its end. */
@@ -525,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_damaged_run_is_told),
         cmocka_unit_test(the_page_of_a_sweep_says_what_its_files_say),
         cmocka_unit_test(what_goes_with_the_network_is_not_in_a_panels_name),
+        cmocka_unit_test(a_damaged_sweep_is_told),
         cmocka_unit_test(sweeps_below_a_folder_share_a_page),
         cmocka_unit_test(what_is_no_report_is_told),
     };

@@ -113,7 +113,7 @@ static sp_status write_metrics(const char *path, const struct sp_summary *summar
 {
     struct sp_file file;
     SP_TRY(sp_file_begin(&file, path, err));
-    fputs("epoch,minibatch,time_s,loss,test_loss,accuracy,train_accuracy,samples_per_s,staleness\n", file.stream);
+    fputs(PROGRAM_METRICS_COLUMNS "\n", file.stream);
     for (int e = 0; e < summary->epoch_count; e++) {
         const struct sp_epoch_summary *epoch = &summary->epochs[e];
         const double reals[] = {epoch->time_s, epoch->loss, epoch->test_loss, epoch->accuracy, epoch->train_accuracy};

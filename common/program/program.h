@@ -143,6 +143,9 @@ sp_status program_train(const struct program *program, const struct program_setu
                         struct sp_error *err);
 void program_result_fini(struct program_result *result);
 
+/* Of metrics.csv, a line an evaluation. */
+#define PROGRAM_METRICS_COLUMNS "epoch,minibatch,time_s,loss,test_loss,accuracy,train_accuracy,samples_per_s,staleness"
+
 /* Writes a run's folder: experiment.yaml, summary.json, devices.csv, timeline.csv, trace.json and, after real runs,
  * metrics.csv, waits.csv and losses.csv. An unfinished run leaves no summary.json, by which finished ones are known;
  * one that lies there becomes summary.json.old. */

@@ -104,7 +104,10 @@ static void read_points(struct sweep *sweep)
         int engine = engine_of(sp_table_text(results, r, engine_column));
         bool failed = strcmp(sp_table_text(results, r, status), "failed") == 0;
         sweep->failed += failed;
-        if (failed || engine < 0 || !(number >= 0 && number < 1e9))
+        if (engine < 0 || !(number >= 0 && number < 1e9))
+            continue;
+        sweep->asked = number >= sweep->asked ? (int)number + 1 : sweep->asked;
+        if (failed)
             continue;
         struct sweep_point *point = find_point(sweep, number);
         if (point == NULL) {
@@ -241,15 +244,25 @@ static void read_comparisons(struct sweep *sweep)
     }
 }
 
-static sp_status read_table(const char *folder, const char *name, bool needed, struct sp_table *out,
+/* Its rows are whole; the last may be torn where the file is appended to. */
+static sp_status read_table(const char *folder, const char *name, bool appended, struct sp_table *out,
                             struct sp_error *err)
 {
     char *path = report_path(folder, name);
-    sp_status status = SP_OK;
-    if (needed || report_has(folder, name))
-        status = sp_table_read(path, out, err);
+    struct sp_mark mark = {.file = path, .column = 1};
+    sp_status status = sp_table_read(path, out, err);
+    if (status == SP_OK && (out->damaged > 0 || (out->torn && !appended))) {
+        mark.line = out->damaged > 0 ? out->damaged : out->rows + 2;
+        status = sp_reject(err, mark, "%s: the file is damaged; the sweep's command mends it",
+                           out->damaged > 0 ? "not as many fields as the header has" : "no end of the line");
+    }
     free(path);
     return status;
+}
+
+static sp_status read_table_if_there(const char *folder, const char *name, struct sp_table *out, struct sp_error *err)
+{
+    return report_has(folder, name) ? read_table(folder, name, false, out, err) : SP_OK;
 }
 
 bool sweep_is_finished(const char *folder)
@@ -264,9 +277,9 @@ sp_status sweep_read(struct sweep *sweep, const char *folder, struct sp_error *e
     if (!sweep_is_finished(folder))
         return sp_reject(err, (struct sp_mark){.file = folder},
                          "no summary.csv: the sweep has not been finished; its command goes on with it");
-    SP_TRY(read_table(folder, "summary.csv", true, &sweep->summary, err));
-    SP_TRY(read_table(folder, "comparisons.csv", false, &sweep->comparisons, err));
-    SP_TRY(read_table(folder, "epochs.csv", false, &sweep->epochs, err));
+    SP_TRY(read_table(folder, "summary.csv", false, &sweep->summary, err));
+    SP_TRY(read_table_if_there(folder, "comparisons.csv", &sweep->comparisons, err));
+    SP_TRY(read_table_if_there(folder, "epochs.csv", &sweep->epochs, err));
     read_points(sweep);
     if (sweep->count == 0)
         return sp_reject(err, (struct sp_mark){.file = folder}, "no run in results.csv came to its end");

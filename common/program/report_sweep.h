@@ -35,8 +35,9 @@ struct sweep_point {
 struct sweep {
     char *folder;
     struct sp_table results, summary, comparisons, epochs; /* no rows: not there */
-    struct sweep_point *points;
+    struct sweep_point *points;                            /* those of which a run came to its end */
     int count;
+    int asked;            /* all points */
     int failed, diverged; /* rows */
 };
 

@@ -193,7 +193,7 @@ static void write_question(struct report *report, const struct sweep *sweep)
     sp_page_say(&report->page, "p class=\"asked\"",
                 "Asked: what does the choice of %s do to speed, memory%s? %d points, %d runs%s%s.", keys,
                 sweep_has(sweep, SWEEP_REAL, SP_METRIC_ACCURACY) ? ", staleness and accuracy" : " and staleness",
-                sweep->count, results->rows,
+                sweep->asked, results->rows,
                 sweep_has(sweep, SWEEP_REAL, SP_METRIC_TIME)
                     ? sweep_has(sweep, SWEEP_SIM, SP_METRIC_TIME) ? ", simulated and real" : ", real"
                     : ", simulated",

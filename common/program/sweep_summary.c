@@ -321,10 +321,7 @@ static sp_status read_figures(struct figures *f, struct sp_error *err)
     sp_status status = sp_file_begin(&epochs, path, err);
     if (status == SP_OK) {
         f->epochs = epochs.stream;
-        fputs("point,label,repeat,seed,schedule,cuts,stale_weight_fraction,epoch,minibatch,time_s,loss,test_loss,"
-              "accuracy,"
-              "train_accuracy,samples_per_s,staleness\n",
-              f->epochs);
+        fputs("point,label,repeat,seed,schedule,cuts,stale_weight_fraction," PROGRAM_METRICS_COLUMNS "\n", f->epochs);
         status = sp_results_read(results, take_row, f, err);
         if (status == SP_OK)
             status = sp_file_commit(&epochs, err);

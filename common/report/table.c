@@ -23,8 +23,10 @@ sp_status sp_table_read(const char *path, struct sp_table *out, struct sp_error 
     memcpy(out->names, record.fields, (size_t)record.count * sizeof *out->names);
     size_t room = 0;
     for (int line = 2; sp_csv_next(&at, &record); line++) {
-        if (record.count != out->columns)
+        if (record.count != out->columns) {
+            out->damaged = out->damaged > 0 ? out->damaged : line;
             continue;
+        }
         size_t used = (size_t)out->rows * (size_t)out->columns, more = (size_t)out->columns;
         if (used + more > room)
             out->cells = sp_realloc(out->cells, (room = 2 * (used + more)) * sizeof *out->cells);
@@ -32,6 +34,7 @@ sp_status sp_table_read(const char *path, struct sp_table *out, struct sp_error 
         *(int *)sp_grow((void **)&out->lines, out->rows, sizeof line) = line;
         out->rows++;
     }
+    out->torn = *at != '\0';
     sp_csv_fini(&record);
     return SP_OK;
 }
