@@ -1,18 +1,23 @@
 #include "common/file.h"
 #include "common/alloc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define ASIDE ".tmp" /* and the process */
+
 sp_status sp_file_begin(struct sp_file *file, const char *path, struct sp_error *err)
 {
     file->path = sp_strdup(path);
-    file->aside = sp_format("%s.tmp%ld", path, (long)getpid());
+    file->aside = sp_format("%s" ASIDE "%ld", path, (long)getpid());
     file->stream = fopen(file->aside, "w");
     if (file->stream != NULL)
         return SP_OK;
@@ -121,6 +126,29 @@ sp_status sp_folder_make(const char *path, struct sp_error *err)
     return SP_OK;
 }
 
+/* Whether it is a name that sp_file_begin gave, in a process that is no more. */
+static bool is_left_over(const char *name)
+{
+    const char *at = strrchr(name, '.');
+    char *end;
+    if (at == NULL || strncmp(at, ASIDE, sizeof ASIDE - 1) != 0)
+        return false;
+    long process = strtol(at + sizeof ASIDE - 1, &end, 10);
+    return *end == '\0' && process > 0 && process <= INT_MAX && kill((pid_t)process, 0) != 0 && errno == ESRCH;
+}
+
+/* Removes what processes that were killed had not finished. */
+static void remove_left_over(const char *path)
+{
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+    while (folder != NULL && (entry = readdir(folder)) != NULL)
+        if (is_left_over(entry->d_name))
+            (void)unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder != NULL)
+        closedir(folder);
+}
+
 sp_status sp_folder_hold(const char *path, struct sp_hold *hold, struct sp_error *err)
 {
     SP_TRY(sp_folder_make(path, err));
@@ -128,7 +156,11 @@ sp_status sp_folder_hold(const char *path, struct sp_hold *hold, struct sp_error
     if (hold->fd < 0)
         return SP_FAIL(err, SP_E_IO, "%s: cannot open the folder: %s", path, strerror(errno));
     hold->held = true;
-    if (flock(hold->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) /* some file systems have no locks */
+    if (flock(hold->fd, LOCK_EX | LOCK_NB) == 0) {
+        remove_left_over(path);
+        return SP_OK;
+    }
+    if (errno != EWOULDBLOCK) /* some file systems have no locks */
         return SP_OK;
     sp_folder_let_go(hold);
     return SP_FAIL(err, SP_E_IO, "%s: another run is writing there; -o names another folder", path);

@@ -29,7 +29,7 @@ sp_status sp_file_set_aside(const char *path, const char *ending, char **to, str
 sp_status sp_folder_make(const char *path, struct sp_error *err);
 
 /* Makes the folder and holds it against other processes, until it is let go or the process ends: SP_E_IO when another
- * one holds it. */
+ * one holds it. What sp_file_begin had opened there in processes that were killed is removed. */
 struct sp_hold {
     bool held;
     int fd;

@@ -551,6 +551,57 @@ static void a_folder_is_one_run_s(void **state)
     rmdir(held);
 }
 
+static bool is_there(const char *folder, const char *name)
+{
+    char *path = sp_format("%s/%s", folder, name);
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+
+/* A process that was killed while it wrote leaves a file that the next run removes; no other goes. */
+static void what_a_killed_run_was_writing_goes(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"notes.tmp", "notes.tmp1x", "metrics.csv"};
+    char held[] = "/tmp/stalepipe-hold-XXXXXX";
+    struct sp_hold hold = {0};
+    struct sp_error err = {0};
+    struct sp_file file;
+    assert_non_null(mkdtemp(held));
+    char *metrics = sp_format("%s/metrics.csv", held);
+    assert_int_equal(sp_file_write(metrics, "epoch\n", &err), SP_OK);
+    for (int n = 0; n < 2; n++) {
+        char *path = sp_format("%s/%s", held, others[n]);
+        assert_int_equal(sp_file_write(path, "mine\n", &err), SP_OK);
+        free(path);
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        if (sp_file_begin(&file, metrics, &err) == SP_OK)
+            raise(SIGKILL);
+        _exit(1);
+    }
+    char *left = sp_format("metrics.csv.tmp%ld", (long)child);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_true(is_there(held, left));
+    assert_int_equal(sp_file_begin(&file, metrics, &err), SP_OK); /* of a process that lives */
+    assert_int_equal(sp_folder_hold(held, &hold, &err), SP_OK);
+    assert_false(is_there(held, left));
+    assert_int_equal(sp_file_commit(&file, &err), SP_OK);
+    for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
+        char *path = sp_format("%s/%s", held, others[n]);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    sp_folder_let_go(&hold);
+    assert_int_equal(rmdir(held), 0);
+    free(left);
+    free(metrics);
+}
+
 /* Where mkdir is not permitted, that is the reason, not that nothing is there. */
 static void a_folder_that_cannot_be_made_says_why(void **state)
 {
@@ -579,6 +630,7 @@ int main(void)
         cmocka_unit_test(a_damaged_checkpoint_is_refused_and_the_one_before_found),
         cmocka_unit_test(files_of_the_python_package_are_read),
         cmocka_unit_test(a_folder_is_one_run_s),
+        cmocka_unit_test(what_a_killed_run_was_writing_goes),
         cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, test_folder_make, test_folder_remove);
