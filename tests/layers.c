@@ -45,6 +45,24 @@ static const struct {
      " {type: max-pool, kernel: 2, stride: 1}, {type: fully-connected, outputs: 256}, {type: relu},"
      " {type: fully-connected, outputs: 256, bias: false}, {type: fully-connected, outputs: 10},"
      " {type: softmax-cross-entropy}]"},
+    {{3, 8, 8}, /* what takes images behind what is flat; shortcuts from either to either, also with more channels */
+     "[{type: convolution, name: a, filters: 7, kernel: 3, pad: 1}, {type: flatten, name: f},"
+     " {type: fully-connected, name: h, outputs: 448}, {type: add, name: s, inputs: [h, f]},"
+     " {type: add, name: t, inputs: [f, s]}, {type: relu, name: r}, {type: add, name: u, inputs: [r, a]},"
+     " {type: add, inputs: [u, f]}, {type: convolution, filters: 5, kernel: 1}, {type: relu, name: b},"
+     " {type: convolution, name: c, filters: 9, kernel: 3, pad: 1, input: f, bias: false},"
+     " {type: add, name: v, inputs: [c, b]}, {type: batch-norm, name: n, input: t},"
+     " {type: lrn, size: 3, input: f}, {type: max-pool, kernel: 1}, {type: global-average-pool, name: g},"
+     " {type: average-pool, name: p, kernel: 1, input: n}, {type: add, name: w, inputs: [g, v]},"
+     " {type: add, inputs: [w, p]}, {type: fully-connected, name: y, outputs: 12}, {type: add, inputs: [y, v]},"
+     " {type: fully-connected, outputs: 10}, {type: softmax-cross-entropy}]"},
+    {{1, 33, 33}, /* kernels of one pixel that skip others */
+     "[{type: convolution, filters: 3, kernel: 1, stride: 2}, {type: convolution, filters: 4, kernel: 1, stride: 2},"
+     " {type: convolution, filters: 7, kernel: 1, stride: 2}, {type: convolution, filters: 9, kernel: 1, stride: 2},"
+     " {type: fully-connected, outputs: 10}, {type: softmax-cross-entropy}]"},
+    {{4, 14, 14},
+     "[{type: convolution, filters: 5, kernel: 1, stride: 2}, {type: fully-connected, outputs: 10},"
+     " {type: softmax-cross-entropy}]"},
 };
 struct sp_network *layers_network(int n)
 {

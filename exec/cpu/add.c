@@ -7,25 +7,34 @@
 
 #include <string.h>
 
+/* Two images; or two tensors of one shape that are laid out in the same way, whatever their layout speaks of. */
+bool cpu_add_suits(struct cpu_model *model, int l)
+{
+    const struct sp_network *network = model->network;
+    int x = network->layers[l].inputs[0], z = network->layers[l].inputs[1], block;
+    enum cpu_layout layout;
+    bool alike = memcmp(&network->shapes[x], &network->shapes[z], sizeof *network->shapes) == 0 &&
+                 cpu_md_same(&model->tensors[x], &model->tensors[z]);
+    return cpu_find_block(model, x, &block, &layout) && (alike || (cpu_is_image(model, x) && cpu_is_image(model, z)));
+}
+
 static sp_status compile(struct cpu_model *model, int l, struct sp_error *err)
 {
     const struct sp_layer *layer = &model->network->layers[l];
     struct cpu_layer *it = &model->layers[l];
     int x = layer->inputs[0], z = layer->inputs[1];
     enum cpu_layout layout;
-    struct cpu_md same;
+    struct cpu_md same = model->tensors[z];
     cpu_keep_layout(model, l);
     it->with_relu = x != 0 && cpu_relu_follows(model, l);
-    if (!cpu_find_block(model, x, &it->block, &layout))
-        return SP_FAIL(err, SP_E_UNSUPPORTED, "a layout that add does not know");
-    if (model->flat[z])
-        return SP_OK;
-    SP_TRY(cpu_image_md(model, model->images[z], layout, &same, err));
+    (void)cpu_find_block(model, x, &it->block, &layout);
+    if (!cpu_md_same(&model->tensors[x], &same))
+        SP_TRY(cpu_image_md(model, model->images[z], layout, &same, err));
     for (int pass = 0; pass < SP_PASS_COUNT; pass++)
         if (pass != SP_PASS_BACKWARD)
             SP_TRY(cpu_copy_compile(model, it, (enum sp_pass)pass, &model->tensors[z], &same, false,
-                                    &it->input_copy[pass], err));
-    return cpu_copy_compile(model, it, SP_PASS_BACKWARD, &same, &model->tensors[z], true, &it->input_gradient_copy,
+                                    &it->shortcut_copy[pass], err));
+    return cpu_copy_compile(model, it, SP_PASS_BACKWARD, &same, &model->tensors[z], true, &it->shortcut_gradient_copy,
                             err);
 }
 
@@ -166,7 +175,7 @@ static sp_status backward(struct cpu_model *model, int l, const struct exec_io *
     int z = model->network->layers[l].inputs[1];
     size_t bytes = cpu_md_bytes(&model->tensors[l + 1]);
     float *dx = io->input_gradient[0];
-    float *dz = cpu_copy_source(&it->input_gradient_copy, io->input_gradient[1], io);
+    float *dz = cpu_copy_source(&it->shortcut_gradient_copy, io->input_gradient[1], io);
     SP_ASSERT(!it->with_relu || dx != NULL, "layer %d: the main path wants no gradient", l);
     if (it->with_relu && dz != NULL && is_whole(&r)) {
         mask_both(io->output, io->output_gradient, dx, dz, bytes / sizeof(float));
@@ -181,7 +190,7 @@ static sp_status backward(struct cpu_model *model, int l, const struct exec_io *
     if (dz == NULL)
         return SP_OK;
     clear_padding(&r, model->images[z].c, dz);
-    return cpu_copy_out(model, &it->input_gradient_copy, io->input_gradient[1], io, err);
+    return cpu_copy_out(model, &it->shortcut_gradient_copy, io->input_gradient[1], io, err);
 }
 
 static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const struct exec_io *io, struct sp_error *err)
@@ -190,7 +199,7 @@ static sp_status run(struct cpu_model *model, int l, enum sp_pass pass, const st
         return backward(model, l, io, err);
     const struct rows r = rows_of(model, l);
     const void *z;
-    SP_TRY(cpu_copy_in(model, &model->layers[l].input_copy[pass], io->input[1], io, &z, err));
+    SP_TRY(cpu_copy_in(model, &model->layers[l].shortcut_copy[pass], io->input[1], io, &z, err));
     forward(&r, model->layers[l].with_relu, io->input[0], z, io->output);
     return SP_OK;
 }

@@ -96,22 +96,30 @@ static sp_status bind(void *context, int first_core, int core_count, int threads
     return SP_OK;
 }
 
-/* What works on channels cannot take a tensor for flattened whose layout still has an image; the reference can. */
-static const struct cpu_kind *choose_kind(const struct cpu_model *model, int l, struct sp_error *err)
+/* What works on channels, rows and columns cannot take a tensor whose layout speaks of others; the reference can. */
+static const struct cpu_kind *choose_kind(struct cpu_model *model, int l)
 {
     const struct sp_layer *layer = &model->network->layers[l];
-    const struct cpu_kind *kind = kinds[layer->type];
-    struct sp_shape image = model->images[layer->inputs[0]];
-    bool same = image.c == layer->in.c && image.h == layer->in.h && image.w == layer->in.w;
-    bool by_channel = kind == &cpu_batch_norm || kind == &cpu_lrn;
-    if ((by_channel && !same) || (kind == &cpu_lrn && model->flat[layer->inputs[0]]))
-        return &cpu_plain;
-    if ((kind == &cpu_pool || kind == &cpu_max_pool || kind == &cpu_convolution) &&
-        (!same || model->flat[layer->inputs[0]])) {
-        SP_FAIL(err, SP_E_UNSUPPORTED, "backend cpu cannot do %s on a flattened input", layer->name);
-        return NULL;
+    int x = layer->inputs[0];
+    bool fits = true;
+    switch (layer->type) {
+    case SP_LAYER_CONVOLUTION:
+    case SP_LAYER_MAX_POOL:
+    case SP_LAYER_AVERAGE_POOL:
+    case SP_LAYER_GLOBAL_AVERAGE_POOL:
+    case SP_LAYER_LRN:
+        fits = cpu_is_image(model, x);
+        break;
+    case SP_LAYER_BATCH_NORM: /* of channels alone, too */
+        fits = cpu_is_image(model, x) || (model->flat[x] && model->images[x].c == layer->in.c);
+        break;
+    case SP_LAYER_ADD:
+        fits = cpu_add_suits(model, l);
+        break;
+    default:
+        break;
     }
-    return kind;
+    return fits ? kinds[layer->type] : &cpu_plain;
 }
 
 static void model_destroy(void **self)
@@ -122,12 +130,13 @@ static void model_destroy(void **self)
     for (int l = 0; l < model->network->layer_count; l++) {
         struct cpu_layer *it = &model->layers[l];
         struct cpu_op *ops[] = {
-            &it->forward,         &it->evaluate,         &it->backward_data,         &it->backward_weights,
-            &it->weights_copy.op, &it->gradient_copy.op, &it->input_gradient_copy.op};
+            &it->forward,         &it->evaluate,         &it->backward_data,          &it->backward_weights,
+            &it->weights_copy.op, &it->gradient_copy.op, &it->input_gradient_copy.op, &it->shortcut_gradient_copy.op};
         for (size_t o = 0; o < sizeof ops / sizeof *ops; o++)
             cpu_op_destroy(ops[o]);
         for (int pass = 0; pass < SP_PASS_COUNT; pass++) {
             cpu_op_destroy(&it->input_copy[pass].op);
+            cpu_op_destroy(&it->shortcut_copy[pass].op);
             cpu_op_destroy(&it->output_copy[pass].op);
         }
     }
@@ -144,8 +153,8 @@ static sp_status compile(struct cpu_model *model, struct sp_error *err)
     SP_TRY(cpu_plain_md(model, 0, &model->tensors[0], err));
     for (int l = 0; l < model->network->layer_count; l++) {
         struct cpu_layer *it = &model->layers[l];
-        it->kind = choose_kind(model, l, err);
-        sp_status status = it->kind == NULL ? SP_E_UNSUPPORTED : it->kind->compile(model, l, err);
+        it->kind = choose_kind(model, l);
+        sp_status status = it->kind->compile(model, l, err);
         if (status != SP_OK) {
             sp_error_context(err, "while compiling layer %s of %s", model->network->layers[l].name,
                              model->network->name);

@@ -70,7 +70,8 @@ static sp_status make_forward(struct cpu_model *model, int l, const struct parts
 
 /* Weight gradients. Some shapes have a fast primitive only if both the input and the output's gradient may change their
  * layout. Without vectors of 512 bits, that for few channels, which would fill their blocks with padding, is twice as
- * fast with the channels last. */
+ * fast with the channels last; but for one pixel kernels with strides, whose primitive of oneDNN 2.6 for that layout
+ * writes where it should not and makes other gradients. */
 static sp_status make_weights(struct cpu_model *model, int l, const struct parts *parts,
                               const_dnnl_primitive_desc_t hint, enum cpu_algorithm algorithm, struct candidate *out,
                               struct sp_error *err)
@@ -79,7 +80,8 @@ static sp_status make_weights(struct cpu_model *model, int l, const struct parts
     const struct cpu_md *in[ATTEMPTS] = {parts->in, &parts->last_in, &parts->any_in, &parts->any_in};
     const struct cpu_md *gradient[ATTEMPTS] = {&model->tensors[l + 1], &parts->last_out, &model->tensors[l + 1],
                                                &parts->any_out};
-    bool few = !cpu_has_512_bits() && parts->layer->in.c < FEW;
+    bool strided_pixels = parts->layer->settings.kernel == 1 && parts->layer->settings.stride > 1;
+    bool few = !cpu_has_512_bits() && parts->layer->in.c < FEW && !strided_pixels;
     struct cpu_window window = window_of(parts->layer);
     dnnl_primitive_desc_t pd = NULL;
     window.algorithm = algorithm;

@@ -53,10 +53,10 @@ struct cpu_layer {
     struct cpu_copy weights_copy; /* weights as backward-data wants them */
     struct cpu_copy
         gradient_copy; /* from the layout backward-weights makes to the stored one; offset: of what it makes */
-    /* The reference operation's plain tensors, for each pass that has one; add: the shortcut in the main path's layout.
-     */
-    struct cpu_copy input_copy[SP_PASS_COUNT], output_copy[SP_PASS_COUNT];
-    struct cpu_copy input_gradient_copy;
+    /* The reference operation's plain tensors, for each pass that has one; the shortcut of an add: in the main path's
+     * layout, or plain. */
+    struct cpu_copy input_copy[SP_PASS_COUNT], shortcut_copy[SP_PASS_COUNT], output_copy[SP_PASS_COUNT];
+    struct cpu_copy input_gradient_copy, shortcut_gradient_copy;
     bool with_relu;          /* the ReLU behind is done by this layer (backward too, but for convolutions) */
     size_t workspace_offset; /* batch norm with ReLU: in `saved` */
     int block;               /* add, dropout, max pool: channels of a block in the (main path's) layout, 1: plain */
@@ -86,6 +86,9 @@ struct cpu_kind {
 extern const struct cpu_kind cpu_convolution, cpu_batch_norm, cpu_relu, cpu_pool, cpu_max_pool, cpu_lrn,
     cpu_fully_connected, cpu_matrix_product, cpu_add, cpu_dropout, cpu_flatten, cpu_plain;
 
+/* Whether add takes its two inputs as they are laid out. */
+bool cpu_add_suits(struct cpu_model *model, int l);
+
 /* Whether a fully connected layer had better be cpu_matrix_product. */
 bool cpu_matrix_product_suits(struct cpu_model *model, int l);
 
@@ -94,6 +97,10 @@ sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, 
 /* The (N, C, H, W) description of a shape in a layout. */
 sp_status cpu_image_md(struct cpu_model *model, struct sp_shape shape, enum cpu_layout layout, struct cpu_md *out,
                        struct sp_error *err);
+
+/* Whether a tensor's layout speaks of its own channels, rows and columns: not where it has been flattened, or is the
+ * output of a fully connected layer. */
+bool cpu_is_image(const struct cpu_model *model, int tensor);
 
 /* The plain description of a parameter, in the dimensions its stored form has. */
 sp_status cpu_plain_parameter_md(struct cpu_model *model, int l, enum sp_parameter which, struct cpu_md *out,

@@ -18,6 +18,12 @@ sp_status cpu_plain_md(struct cpu_model *model, int tensor, struct cpu_md *out, 
     return cpu_image_md(model, shape, CPU_PLAIN, out, err);
 }
 
+bool cpu_is_image(const struct cpu_model *model, int tensor)
+{
+    struct sp_shape image = model->images[tensor], shape = model->network->shapes[tensor];
+    return !model->flat[tensor] && image.c == shape.c && image.h == shape.h && image.w == shape.w;
+}
+
 sp_status cpu_convert(struct cpu_model *model, const struct cpu_md *from, const struct cpu_md *to, const void *source,
                       void *target, struct sp_error *err)
 {
@@ -41,8 +47,11 @@ sp_status cpu_plain_parameter_md(struct cpu_model *model, int l, enum sp_paramet
     struct sp_shape in = model->images[layer->inputs[0]];
     dnnl_dim_t dims[4] = {layer->out.c, in.c, in.h, in.w};
     int count = model->flat[layer->inputs[0]] ? 2 : 4;
-    if (layer->type == SP_LAYER_CONVOLUTION)
+    if (layer->type == SP_LAYER_CONVOLUTION) {
+        dims[1] = layer->in.c;
         dims[2] = dims[3] = layer->settings.kernel;
+        count = 4;
+    }
     if (which == SP_PARAMETER_BIAS ||
         (layer->type != SP_LAYER_CONVOLUTION && layer->type != SP_LAYER_FULLY_CONNECTED)) {
         dims[0] = layer->parameters[which];
@@ -155,10 +164,11 @@ struct cpu_copies cpu_model_copies(const struct cpu_model *model)
     for (int l = 0; l < model->network->layer_count; l++) {
         const struct cpu_layer *it = &model->layers[l];
         copies.weights += cpu_copy_is_set(&it->weights_copy) + cpu_copy_is_set(&it->gradient_copy);
-        copies.tensors += cpu_copy_is_set(&it->input_gradient_copy);
+        copies.tensors += cpu_copy_is_set(&it->input_gradient_copy) + cpu_copy_is_set(&it->shortcut_gradient_copy);
         for (int pass = 0; pass < SP_PASS_COUNT; pass++)
             if (pass != SP_PASS_EVALUATE)
-                copies.tensors += cpu_copy_is_set(&it->input_copy[pass]) + cpu_copy_is_set(&it->output_copy[pass]);
+                copies.tensors += cpu_copy_is_set(&it->input_copy[pass]) + cpu_copy_is_set(&it->shortcut_copy[pass]) +
+                                  cpu_copy_is_set(&it->output_copy[pass]);
     }
     return copies;
 }
