@@ -196,6 +196,8 @@ static void no_tensor_changes_its_layout(void **state)
         const char *name;
         int convolutions; /* behind the first */
     } tried[] = {{"alexnet", 4}, {"vgg16", 12}, {"resnet20", 18}};
+    if ((dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx2) != dnnl_cpu_isa_avx2)
+        skip(); /* the library has other layouts there */
     for (int n = 0; n < 3; n++)
         for (int c = EXEC_CONVOLUTION_DIRECT; c <= EXEC_CONVOLUTION_WINOGRAD; c++) {
             struct sp_network_spec spec = {.builtin = tried[n].name};
@@ -210,7 +212,7 @@ static void no_tensor_changes_its_layout(void **state)
                 fail_msg("%s", err.text);
             struct cpu_copies copies = cpu_model_copies(model);
             print_message("%s, %s: %d copies of weights\n", tried[n].name, exec_convolution_names[c], copies.weights);
-            int by_product = has_avx512() ? 0 : tiny_images(network);
+            int by_product = cpu_has_512_bits() ? 0 : tiny_images(network);
             assert_in_range(copies.tensors, 0, 2 * by_product);
             assert_in_range(copies.weights, 0, tried[n].convolutions + by_product);
             exec_cpu_backend.model_destroy(&model);

@@ -156,6 +156,23 @@ static void a_stopped_run_leaves_its_curve(void **state)
     free(length);
 }
 
+/* What does not train has nothing to save: a signal ends it at once, as it ends other programs. */
+static void a_simulation_ends_when_it_is_asked_to(void **state)
+{
+    (void)state;
+    static const int asked[] = {SIGINT, SIGTERM};
+    for (int n = 0; n < 2; n++) {
+        pid_t pid = start("sim", "long", (const char *const[]){"--set", "sim.minibatches=1000000", "--set",
+                                                               "cost.noise=0.1", "--repeat", "300", NULL});
+        usleep(100000);
+        kill(pid, asked[n]);
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == asked[n]);
+    }
+    test_shell("test ! -e long/summary.json");
+}
+
 /* A finished run that is continued for longer and stopped is no finished run any more; its summary is still there. */
 static void the_summary_of_a_shorter_run_is_set_aside(void **state)
 {
@@ -276,6 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_run_leaves_its_curve),
+        cmocka_unit_test(a_simulation_ends_when_it_is_asked_to),
         cmocka_unit_test(the_summary_of_a_shorter_run_is_set_aside),
         cmocka_unit_test(a_refused_continuation_changes_nothing),
         cmocka_unit_test(a_run_without_room_for_its_checkpoint_leaves_its_curve),

@@ -8,13 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-volatile sig_atomic_t program_stop;
+static volatile sig_atomic_t signals;
 
-static void stop(int signal_number)
+/* After the second there is nothing more to ask for: another one does what it does to other programs. */
+static void count_signal(int number)
 {
-    (void)signal_number;
-    if (program_stop < 2)
-        program_stop = program_stop + 1;
+    signals = signals + 1;
+    if (signals >= 2)
+        signal(number, SIG_DFL);
+}
+
+volatile sig_atomic_t *program_listen(void)
+{
+    signal(SIGINT, count_signal);
+    signal(SIGTERM, count_signal);
+    return &signals;
 }
 
 static const struct {
@@ -248,8 +256,6 @@ int main(int argc, char **argv)
         return 2;
     }
     gsl_set_error_handler_off(); /* else odd input ends the program; fits look at what they are told */
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
     sp_status status = parse(&program, argc, argv, &err);
     if (status == SP_OK && program.command == NULL)
         status = wrong(&err, "a command is missing before", program.argument != NULL ? program.argument : "options");

@@ -195,7 +195,8 @@ sp_status program_sweep(const struct program *program, struct sp_error *err);
 sp_status program_data(const struct program *program, struct sp_error *err);
 sp_status program_report(const struct program *program, struct sp_error *err);
 
-/* SIGINT and SIGTERM so far. After the first a training run leaves a checkpoint and ends, after the second it ends. */
-extern volatile sig_atomic_t program_stop;
+/* From now on SIGINT and SIGTERM are counted, for whoever looks at that: after the first a training run leaves a
+ * checkpoint and ends, after the second it ends. Until then, and from the third on, they end the program. */
+volatile sig_atomic_t *program_listen(void);
 
 #endif

@@ -80,7 +80,7 @@ sp_status program_join(struct program *program, struct sp_error *err)
     const struct pair *pair;
     struct exec_team_config config = {.address = address != NULL && address[0] != '\0' ? address : "127.0.0.1",
                                       .patience_s = 120,
-                                      .stop = &program_stop,
+                                      .stop = program_listen(),
                                       .waits = program->quiet ? NULL : waits,
                                       .give_up = give_up};
     SP_TRY(find_pair(&pair, err));

@@ -354,7 +354,7 @@ static sp_status run_engine(struct work *work, bool real, struct sp_error *err)
                                     .work = do_task,
                                     .done = take_row,
                                     .pause = flush_rows,
-                                    .stop = &program_stop};
+                                    .stop = program_listen()};
     sp_status status = sp_pool_run(&config, err);
     if (work->terminal) {
         draw(work);
@@ -494,7 +494,7 @@ static sp_status dry_run(struct work *work, struct sp_error *err)
                                     .work = predict_point,
                                     .done = take_prediction,
                                     .pause = no_pause,
-                                    .stop = &program_stop};
+                                    .stop = program_listen()};
     sp_status status = sp_pool_run(&config, err);
     if (status == SP_OK && work->sweep->program->json)
         print_predictions_json(work);

@@ -87,7 +87,7 @@ static struct exec_trainer_config configure(const struct program *program, const
     config.seed = (uint64_t)experiment->train.seed;
     config.spans_per_lane = experiment->sim.trace;
     config.layer_spans = program->layer_spans;
-    config.stop = &program_stop;
+    config.stop = program_listen();
     for (int g = 0; exec_graphs_names[g] != NULL; g++)
         if (strcmp(exec_graphs_names[g], experiment->devices.graphs) == 0)
             config.graphs = (enum exec_graphs)g;
