@@ -303,11 +303,14 @@ static sp_status check(const struct sp_experiment *e, const struct sp_network *n
                            "cost.model: a table has times of given stages, so other cuts cannot be planned by it");
     if (status != SP_OK)
         return status;
-    int most = strcmp(sim_planning_placement(e), "split") == 0 ? (e->devices.count + 1) / 2 : e->devices.count;
-    if (e->plan.stages > most || e->plan.stages > network->weight_layer_count)
+    bool split = strcmp(sim_planning_placement(e), "split") == 0;
+    int most = split ? (e->devices.count + 1) / 2 : e->devices.count, layers = network->weight_layer_count;
+    if (e->plan.stages > most || e->plan.stages > layers)
         return sp_reject(err, sp_experiment_mark(e, "plan.stages"),
-                         "plan.stages: %d stages are more than %d devices or %d layers allow", e->plan.stages,
-                         e->devices.count, network->weight_layer_count);
+                         "plan.stages: %d stages are more than %d devices%s or %d layers allow; %d at most",
+                         e->plan.stages, e->devices.count,
+                         split ? " (two a stage, and one for the last: placement split)" : "", layers,
+                         most < layers ? most : layers);
     return SP_OK;
 }
 

@@ -75,6 +75,14 @@ static sp_status add_family(struct sim_planning *search, const struct sp_schedul
     return SP_OK;
 }
 
+/* Whether parts of a minibatch can be worth it: without a flush they shorten no minibatch, but save memory and fill
+ * the pipeline sooner. */
+static bool parts_may_help(const struct sp_experiment *e, const struct sp_schedule *schedule)
+{
+    return schedule->flushes || e->plan.memory > 0 || strcmp(e->plan.objective, "memory") == 0 ||
+           strcmp(e->plan.objective, "time") == 0;
+}
+
 sp_status sim_planning_list(struct sim_planning *search)
 {
     const struct sp_experiment *e = search->trial.experiment;
@@ -86,7 +94,7 @@ sp_status sim_planning_list(struct sim_planning *search)
         if (fixed_schedule && strcmp(schedule->name, e->pipeline.base.schedule) != 0)
             continue;
         for (int M = 1; M <= 16; M *= 2) {
-            if (fixed_parts ? M > 1 : (M > 1 && !schedule->flushes) || e->train.batch % M != 0)
+            if (fixed_parts ? M > 1 : (M > 1 && !parts_may_help(e, schedule)) || e->train.batch % M != 0)
                 continue;
             int parts = fixed_parts ? e->pipeline.base.microbatches : M;
             if (strcmp(placement, "split") != 0)
