@@ -46,13 +46,13 @@ static sp_status wrong(const struct reader *reader, const char *what, const char
                      found != NULL ? ": \"" : "", found != NULL ? found : "", found != NULL ? "\"" : "");
 }
 
-/* A finite number, 0 or more, that ends where the text ends. */
+/* A finite decimal number, 0 or more, that ends where the text ends. */
 static bool read_number(const char *text, double *out)
 {
     char *end;
     *out = strtod(text, &end);
     end += strspn(end, " \t\r");
-    return end != text && *end == '\0' && isfinite(*out) && *out >= 0;
+    return end != text && *end == '\0' && strpbrk(text, "xX") == NULL && isfinite(*out) && *out >= 0;
 }
 
 static int find(const struct reader *reader, const char *name)

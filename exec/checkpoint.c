@@ -502,7 +502,7 @@ static sp_status check_length(const struct exec_run *run, const struct list *lis
     else if (status != SP_OK)
         status =
             sp_reject(err, (struct sp_mark){.file = run->config.checkpoint.resume},
-                      "after %lld minibatches the pipeline was not as full as in a run of %lld: one of the two ends "
+                      "after %lld minibatches the pipeline was not filled as in a run of %lld: one of the two ends "
                       "there; continue with the length it had, or from an earlier checkpoint (remove this one)",
                       (long long)run->resume_gate + 1, (long long)run->plan->minibatches);
     sp_error_fini(&why);

@@ -451,7 +451,7 @@ static void the_end_of_a_pipeline_is_not_continued(void **state)
     s.minibatches = 17;
     run_open(&s, &run);
     assert_int_equal(exec_trainer_run(run.trainer, &err), SP_E_INPUT);
-    assert_non_null(strstr(err.text, "after 8 minibatches the pipeline was not as full as in a run of 17"));
+    assert_non_null(strstr(err.text, "after 8 minibatches the pipeline was not filled as in a run of 17"));
     run_close(&run);
     sp_error_fini(&err);
     exec_checkpoint_prune(test_folder, 0);

@@ -56,6 +56,30 @@ static void pipedream_profile_reads_as_by_hand(void **state)
     place_fini(&place);
 }
 
+/* The bus is busy with what crosses the second cut, which waits for itself alone; through the first one nothing goes.
+ */
+static void an_empty_message_waits_for_no_bus(void **state)
+{
+    (void)state;
+    struct place place;
+    struct search s;
+    double time_s[2];
+    place_init(&place, ".csv");
+    place_write(place.network, "name,forward_ms,backward_ms,activation_bytes,parameter_bytes\n"
+                               "a,10,20,0,1000\nb,10,20,40000,1000\nc,10,20,1000,1000\n");
+    const char *sets[] = {place.network_set, place.device_set, "devices.count=3"};
+    search_well(sets, 3, &s);
+    for (int shared = 0; shared < 2; shared++) {
+        const char *more[] = {place.network_set,         place.device_set,          "cost.model=import",
+                              "pipeline.schedule=gpipe", "pipeline.microbatches=4", "train.batch=8"};
+        place_write_device(&place, 1e6, shared);
+        time_s[shared] = trial_of(more, 6, s.network, "pipeline.cuts=[1,2]", 50).time_s;
+    }
+    assert_float_equal(time_s[1], time_s[0], 1e-12);
+    search_fini(&s);
+    place_fini(&place);
+}
+
 static void wrong_profiles_are_told(void **state)
 {
     (void)state;
@@ -96,6 +120,7 @@ static void wrong_profiles_are_told(void **state)
          ":3:1: profile: a field more than the header has columns: \"a\""},
         {".csv", HEADER "a,1,2,3\n", ":2:1: profile: expected a number, 0 or more, found: \"\""},
         {".csv", HEADER "a,1,2,3,x\n", "expected a number, 0 or more, found: \"x\""},
+        {".csv", HEADER "a,0x10,2,3,4\n", "expected a number, 0 or more, found: \"0x10\""},
         {".csv", HEADER "a,1,2,3,4,b\n", "an input that is no earlier layer: \"b\""},
         {".csv", HEADER "a,1,2,3,4\na,1,2,3,4\n", ":3:1: profile: a second node of that name: \"a\""},
         {".csv", HEADER "a,1,2,1e300,4\n", "sizes beyond all measure"},
@@ -221,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
+        cmocka_unit_test(an_empty_message_waits_for_no_bus),
         cmocka_unit_test(wrong_profiles_are_told),
         cmocka_unit_test(a_model_that_knows_no_measured_layers_is_refused),
         cmocka_unit_test(a_byte_0_is_told),

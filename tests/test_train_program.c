@@ -191,7 +191,7 @@ static void a_refused_continuation_changes_nothing(void **state)
     (void)state;
     EXPECT(0, "", "train", "refused", "-q");
     test_shell("cp -r refused before");
-    EXPECT(2, "the pipeline was not as full", "train", "refused", "--resume", "--set", "train.iterations=60");
+    EXPECT(2, "the pipeline was not filled as", "train", "refused", "--resume", "--set", "train.iterations=60");
     EXPECT(2, "train.lr is 0.01 there and 0.02", "train", "refused", "--resume", "--set", "train.lr=0.02");
     test_shell("diff -r refused before");
 }

@@ -8,6 +8,18 @@
 
 #include <stdio.h>
 
+static double message_bytes(const struct sp_plan *plan, const struct sp_channel *channel)
+{
+    if (channel->bytes == 0 || (channel->payload != SP_PAYLOAD_ACTIVATION && channel->payload != SP_PAYLOAD_GRADIENT))
+        return (double)channel->bytes;
+    const struct sp_stage *up =
+        &plan->stages[channel->from_stage < channel->to_stage ? channel->from_stage : channel->to_stage];
+    double bytes = 0;
+    for (int t = 0; t < up->output_count; t++)
+        bytes += plan->network->measured[up->outputs[t]].bytes;
+    return bytes;
+}
+
 /* Whether the channel between two stages lies on the link of an earlier one; which. */
 static int same_link(const struct sp_plan *plan, int c)
 {
@@ -16,22 +28,10 @@ static int same_link(const struct sp_plan *plan, int c)
         const struct sp_channel *other = &plan->channels[e];
         bool along = other->from_device == channel->from_device && other->to_device == channel->to_device;
         bool against = other->from_device == channel->to_device && other->to_device == channel->from_device;
-        if ((along || against) && other->bytes > 0)
+        if ((along || against) && message_bytes(plan, other) > 0)
             return e;
     }
     return -1;
-}
-
-static double message_bytes(const struct sp_plan *plan, const struct sp_channel *channel)
-{
-    if (channel->payload != SP_PAYLOAD_ACTIVATION && channel->payload != SP_PAYLOAD_GRADIENT)
-        return (double)channel->bytes;
-    const struct sp_stage *up =
-        &plan->stages[channel->from_stage < channel->to_stage ? channel->from_stage : channel->to_stage];
-    double bytes = 0;
-    for (int t = 0; t < up->output_count; t++)
-        bytes += plan->network->measured[up->outputs[t]].bytes;
-    return bytes;
 }
 
 static void fill_channels(const struct sim_device *device, const struct sp_plan *plan, struct sim_cost *out)
@@ -46,13 +46,14 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
     for (int c = 0; c < plan->channel_count; c++) {
         const struct sp_channel *channel = &plan->channels[c];
         out->channels[c].latency_s = device->latency_s;
-        if (channel->bytes == 0)
+        double bytes = message_bytes(plan, channel);
+        if (bytes == 0) /* an empty message waits for no other */
             continue;
         if (device->link_blocks) {
-            out->channels[c].device_s = sim_device_block_s(device, message_bytes(plan, channel));
+            out->channels[c].device_s = sim_device_block_s(device, bytes);
             continue;
         }
-        out->channels[c].busy_s = message_bytes(plan, channel) * device->link_hops / device->link_bytes_per_s;
+        out->channels[c].busy_s = bytes * device->link_hops / device->link_bytes_per_s;
         int same = same_link(plan, c);
         char name[64];
         snprintf(name, sizeof name, "link %d - %d", channel->from_device, channel->to_device);
