@@ -292,15 +292,6 @@ static void fill_parameter_gradients(const struct pass *pass, int l, struct exec
     }
 }
 
-/* A layer's parameters end where the next layer's begin. */
-static size_t parameter_bytes(const struct pass *pass, int l)
-{
-    int local = l - pass->stage->first_layer;
-    size_t end =
-        l + 1 < pass->stage->layer_end ? pass->parameters->offset[local + 1][0] : pass->parameters->block_bytes;
-    return end - pass->parameters->offset[local][0];
-}
-
 static sp_status add(const struct pass *pass, int tensor, size_t bytes, void *sum, const void *addend,
                      struct sp_error *err)
 {
@@ -308,13 +299,18 @@ static sp_status add(const struct pass *pass, int tensor, size_t bytes, void *su
     return exec_body_add(pass->run, pass->body, pass->model, &it, err);
 }
 
+/* Each parameter by itself: what lies between them in scratch is of other passes. */
 static sp_status add_partials(const struct pass *pass, int l, struct sp_error *err)
 {
-    char *sum = pass->gradients + pass->parameters->offset[l - pass->stage->first_layer][0];
-    size_t bytes = parameter_bytes(pass, l);
-    if (pass->instr->microbatch == 0 || bytes == 0)
-        return SP_OK;
-    return add(pass, -1, bytes, sum, pass->scratch + pass->memory->partial_offset, err);
+    struct sp_footprint footprint = pass->run->config.backend->footprint(pass->model);
+    const size_t *offset = pass->parameters->offset[l - pass->stage->first_layer];
+    for (int p = 0; p < SP_PARAMETER_COUNT && pass->instr->microbatch > 0; p++) {
+        size_t bytes = footprint.parameter(footprint.self, l, (enum sp_parameter)p);
+        char *partial = pass->scratch + pass->memory->partial_offset + (offset[p] - offset[0]);
+        if (bytes > 0)
+            SP_TRY(add(pass, -1, bytes, pass->gradients + offset[p], partial, err));
+    }
+    return SP_OK;
 }
 
 static sp_status backward_layer(const struct pass *pass, int l, struct sp_error *err)
