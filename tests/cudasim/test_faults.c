@@ -2,12 +2,11 @@
  * test_faults.c - mistakes with memory, streams, events, kernels and graphs are reported, each with the call's name.
  */
 #include "tests/cudasim/cudasim.h"
+#include "tests/cudasim/gate.h"
 #include "tests/cudasim/kernels.h"
 #include "tests/cudasim/planted.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,21 +153,21 @@ static void freed_twice(void)
 
 static void freed_while_pending(void)
 {
-    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaLaunchHostFunc(stream[0], gate_wait, NULL));
     must(cudaMemsetAsync(memory[0], 0, BYTES, stream[0]));
     must(cudaFree(memory[0]));
 }
 
 static void pinned_freed_while_pending(void)
 {
-    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaLaunchHostFunc(stream[0], gate_wait, NULL));
     must(cudaMemcpyAsync(memory[0], pinned, BYTES, cudaMemcpyHostToDevice, stream[0]));
     must(cudaFreeHost(pinned));
 }
 
 static void stream_destroyed_while_pending(void)
 {
-    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaLaunchHostFunc(stream[0], gate_wait, NULL));
     must(cudaStreamDestroy(stream[0]));
 }
 
@@ -291,7 +290,7 @@ static void graph_destroyed_while_pending(void)
     cudaGraph_t graph;
     cudaGraphExec_t replay;
     must(cudaStreamBeginCapture(stream[0], cudaStreamCaptureModeThreadLocal));
-    must(cudaLaunchHostFunc(stream[0], rest, NULL));
+    must(cudaLaunchHostFunc(stream[0], gate_wait, NULL));
     must(cudaStreamEndCapture(stream[0], &graph));
     must(cudaGraphInstantiate(&replay, graph, 0));
     must(cudaGraphLaunch(replay, stream[0]));
@@ -488,22 +487,14 @@ static void result_read_too_early(void)
     tear_down();
 }
 
-static atomic_bool asked;
-
-static void until_asked(void *unused)
-{
-    while (!atomic_load_explicit(&asked, memory_order_relaxed)) /* which orders nothing */
-        rest(unused);
-}
-
 static void query_is_no_wait(void)
 {
     must(cudaMemcpyAsync(pinned, memory[0], BYTES, cudaMemcpyDeviceToHost, stream[0]));
-    must(cudaLaunchHostFunc(stream[0], until_asked, NULL));
+    must(cudaLaunchHostFunc(stream[0], gate_wait, NULL));
     rest(NULL);
     if (cudaStreamQuery(stream[0]) == cudaErrorNotReady)
         printf("%f\n", (double)pinned[0]);
-    atomic_store_explicit(&asked, true, memory_order_relaxed);
+    gate_open();
     tear_down();
 }
 
