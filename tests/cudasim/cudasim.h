@@ -45,7 +45,8 @@ void cudasim_set_delays(uint64_t seed, int microseconds);
  * what events tell of it; 0, 0: as long as it takes. */
 void cudasim_set_copies(int microseconds, int bytes_per_microsecond);
 
-/* How long an operation of NCCL waits for its other rank before that is a fault: 60 s; an abort waits half as long. */
+/* How long an operation of NCCL waits for its other rank before that is a fault: 60 s; an abort waits half as long. The
+ * time in which the process was stopped does not count. */
 void cudasim_set_patience(int seconds);
 
 /*

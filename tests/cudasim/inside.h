@@ -220,13 +220,22 @@ int cudasim_check_event(cudaEvent_t event);
 bool cudasim_stream_known(cudaStream_t stream);
 int64_t cudasim_stream_leaks(void); /* and events */
 int64_t cudasim_event_leaks(void);
-void cudasim_progress(void);                         /* locked: wakes who waits for it */
-void cudasim_wait_for_progress(void);                /* locked: until something has gone on */
-bool cudasim_wait_until(const struct timespec *end); /* the same; false: it is that late (CLOCK_REALTIME) */
-void cudasim_progress(void);                         /* locked: something has gone on */
-void cudasim_finish_stream(cudaStream_t stream);     /* locked: until all enqueued now has ended */
-bool cudasim_await_device(int device,
-                          const struct timespec *end);           /* locked: the same of all its streams; false: late */
+void cudasim_progress(void);                     /* locked: wakes who waits for it */
+void cudasim_wait_for_progress(void);            /* locked: until something has gone on */
+void cudasim_finish_stream(cudaStream_t stream); /* locked: until all enqueued now has ended */
+
+/* How long something is waited for yet: slices of a tenth of a second, each counted when it has passed, so that a
+ * process which was stopped for long meanwhile has lost one of them. */
+struct cudasim_patience {
+    int slices;
+    struct timespec end; /* of this slice, by CLOCK_MONOTONIC */
+};
+struct cudasim_patience cudasim_patience(int seconds);
+/* Until something has gone on or a slice has passed; false, at once: none is left. So what is waited for is looked at
+ * after the last one, too. Locked. */
+bool cudasim_wait_patiently(struct cudasim_patience *patience);
+/* Until all that is enqueued now in a device's streams has ended; false: no slice is left. Locked. */
+bool cudasim_await_device(int device, struct cudasim_patience *patience);
 struct cudasim_op *cudasim_op_copy(const struct cudasim_op *op); /* for a graph's launch */
 void cudasim_op_free(struct cudasim_op *op);
 extern atomic_bool cudasim_aborted; /* a communicator was, and none was made since: nothing orders what is left */

@@ -15,7 +15,6 @@
 #include <nccl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 ncclResult_t ncclGroupStart(void); /* nccl.h declares them without prototypes */
 ncclResult_t ncclGroupEnd(void);
@@ -96,19 +95,6 @@ void cudasim_set_patience(int seconds)
     patience_s = seconds;
 }
 
-static struct timespec seconds_from_now(int seconds)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    at.tv_sec += seconds;
-    return at;
-}
-
-static struct timespec end_of_patience(void)
-{
-    return seconds_from_now(patience_s);
-}
-
 static size_t size_of(ncclDataType_t type)
 {
     static const size_t sizes[ncclNumTypes] = {1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1};
@@ -177,12 +163,12 @@ static void give_up(const char *what, const struct ncclComm *comm, int peer)
 /* NULL: aborted. */
 static struct message *await(struct ncclComm *comm, int from, int to, int64_t round)
 {
-    struct timespec end = end_of_patience();
+    struct cudasim_patience patience = cudasim_patience(patience_s);
     while (!comm->aborted) {
         for (struct message *m = comm->world->first; m != NULL; m = m->next)
             if (m->from == from && m->to == to && (to >= 0 || m->round == round))
                 return m;
-        if (!cudasim_wait_until(&end))
+        if (!cudasim_wait_patiently(&patience))
             give_up("to send", comm, from);
     }
     return NULL;
@@ -257,11 +243,11 @@ static void exchange_all(struct exchange *exchange)
     }
     if (!comm->aborted)
         cudasim_touch_received(cudasim_running);
-    struct timespec end = end_of_patience();
+    struct cudasim_patience patience = cudasim_patience(patience_s);
     for (int i = 0; i < exchange->count; i++) {
         struct message *posted = exchange->pieces[i].posted;
         while (posted != NULL && posted->takers > 0 && !comm->aborted)
-            if (!cudasim_wait_until(&end))
+            if (!cudasim_wait_patiently(&patience))
                 give_up("to receive", comm, exchange->pieces[i].peer);
         if (posted != NULL)
             drop(posted);
@@ -271,10 +257,10 @@ static void exchange_all(struct exchange *exchange)
 /* It has failed by itself, which only an abort ends. */
 static void hang(struct exchange *exchange)
 {
-    struct timespec end = end_of_patience();
+    struct cudasim_patience patience = cudasim_patience(patience_s);
     exchange->comm->lost = exchange->lost;
     while (!exchange->comm->aborted)
-        if (!cudasim_wait_until(&end)) {
+        if (!cudasim_wait_patiently(&patience)) {
             cudasim_fault_in(cudasim_running->call.name, NULL, "rank %d has an error that nobody has asked for in %d s",
                              exchange->comm->rank, patience_s);
             abort();
@@ -412,9 +398,9 @@ ncclResult_t ncclGroupStart(void)
 /* Until all ranks of the world have come. Locked. */
 static int await_ranks(struct world *world)
 {
-    struct timespec end = end_of_patience();
+    struct cudasim_patience patience = cudasim_patience(patience_s);
     while (world->joined < world->size)
-        if (!cudasim_wait_until(&end))
+        if (!cudasim_wait_patiently(&patience))
             return cudasim_fault(ncclSystemError, "only %d of %d ranks have come within %d s", world->joined,
                                  world->size, patience_s);
     return 0;
@@ -575,12 +561,12 @@ static void end_aborts(void)
 {
     int before = cudasim_current_device;
     int seconds = patience_s > 1 ? patience_s / 2 : 1; /* before those give up that it waits for */
-    struct timespec end = seconds_from_now(seconds);
+    struct cudasim_patience patience = cudasim_patience(seconds);
     for (int i = 0; i < group.aborting_count; i++) {
         struct ncclComm *comm = group.aborting[i];
         cudasim_current_device = comm->base.device;
         cudasim_lock();
-        bool ended = cudasim_await_device(comm->base.device, &end) && comm->pending == 0;
+        bool ended = cudasim_await_device(comm->base.device, &patience) && comm->pending == 0;
         cudasim_unlock();
         if (ended)
             (void)destroy(comm, 0);

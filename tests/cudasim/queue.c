@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { SLICE_NS = 100000000 };
+
 static struct CUstream_st *streams;
 static uint64_t streams_made;
 static pthread_cond_t progress = PTHREAD_COND_INITIALIZER; /* some operation has ended */
@@ -288,9 +290,26 @@ void cudasim_wait_for_progress(void)
     pthread_cond_wait(&progress, cudasim_mutex());
 }
 
-bool cudasim_wait_until(const struct timespec *end)
+static struct timespec end_of_slice(void)
 {
-    return pthread_cond_timedwait(&progress, cudasim_mutex(), end) != ETIMEDOUT;
+    int64_t end_ns = now_ns() + SLICE_NS;
+    return (struct timespec){.tv_sec = end_ns / 1000000000, .tv_nsec = end_ns % 1000000000};
+}
+
+struct cudasim_patience cudasim_patience(int seconds)
+{
+    return (struct cudasim_patience){.slices = seconds * (1000000000 / SLICE_NS), .end = end_of_slice()};
+}
+
+bool cudasim_wait_patiently(struct cudasim_patience *patience)
+{
+    if (patience->slices == 0)
+        return false;
+    if (pthread_cond_clockwait(&progress, cudasim_mutex(), CLOCK_MONOTONIC, &patience->end) == ETIMEDOUT) {
+        patience->slices--;
+        patience->end = end_of_slice();
+    }
+    return true;
 }
 
 void cudasim_progress(void)
@@ -310,7 +329,7 @@ void cudasim_finish_stream(cudaStream_t stream)
 }
 
 /* The streams of a device that have yet to come to what was enqueued when it was called; some may be closed since. */
-bool cudasim_await_device(int device, const struct timespec *end)
+bool cudasim_await_device(int device, struct cudasim_patience *patience)
 {
     uint64_t numbers[CUDASIM_STREAMS_MAX];
     int64_t targets[CUDASIM_STREAMS_MAX];
@@ -323,7 +342,7 @@ bool cudasim_await_device(int device, const struct timespec *end)
     for (int i = 0; i < count; i++)
         for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next)
             if (stream->number == numbers[i] && stream->completed < targets[i]) {
-                if (!cudasim_wait_until(end))
+                if (!cudasim_wait_patiently(patience))
                     return false;
                 i = -1; /* the list may have changed: from the start */
                 break;

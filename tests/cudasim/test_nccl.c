@@ -247,6 +247,24 @@ static void sound_error(void)
     run_ranks(2, ask_for_errors);
 }
 
+/* Stops the process for longer than its patience, in which rank 0 has begun to wait. */
+static void send_after_a_stop(struct rank *self)
+{
+    if (self->rank == 0) {
+        must(ncclRecv(self->x, N, ncclFloat, 1, self->comm, self->stream));
+    } else {
+        must(system("sleep 0.2; kill -STOP $PPID; sleep 2.5; kill -CONT $PPID"));
+        must(ncclSend(self->x, N, ncclFloat, 0, self->comm, self->stream));
+    }
+    expect("what rank 1 has sent", fetch(self, self->x), 2);
+}
+
+static void sound_patience(void)
+{
+    cudasim_set_patience(2);
+    run_ranks(2, send_after_a_stop);
+}
+
 /* ---- faults ---- */
 
 static void end_one_by_one(struct rank *self)
@@ -366,6 +384,7 @@ static const struct planted planted[] = {
     PLANT(sound_single_thread, SOUND, NULL),
     PLANT(sound_aborts, SOUND, NULL),
     PLANT(sound_error, SOUND, NULL),
+    PLANT(sound_patience, SOUND, NULL),
     PLANT(aborts_that_wait_for_each_other, FAULT, "cudasim: ncclCommAbort: device 0 has waited 3 s",
           "aborted in one group"),
     PLANT(an_error_that_nobody_asks_for, FAULT, "cudasim: ncclRecv: rank 0 has an error that nobody has asked for"),
