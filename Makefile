@@ -86,7 +86,7 @@ $B/flags: FORCE        # touched only when the command line changes: new flags r
 	@mkdir -p $(@D); echo '$(CC) $(FLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(FLAGS) $(CFLAGS)' > $@
 
 $B/tests/bench/simgrid: LIBS += -lsimgrid
-HELPERS := $(call objects,$(addprefix tests/,training.c networks.c chain.c folder.c experiments.c searches.c program.c stream.c))
+HELPERS := $(call objects,$(addprefix tests/,training.c networks.c chain.c folder.c experiments.c searches.c port.c program.c stream.c))
 $B/tests/test_cpu: $B/tests/layers.o
 $B/tests/%: $B/tests/%.o $(HELPERS) $B/libstalepipe.a
 	$(call SAY,LINK,$@)$(CC) $(FLAGS) $(CFLAGS) -o $@ $^ $(LIBS) -lcmocka

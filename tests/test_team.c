@@ -5,6 +5,7 @@
 #include "common/alloc.h"
 #include "common/file.h"
 #include "exec/team.h"
+#include "tests/port.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -23,24 +24,6 @@
 #include <cmocka.h>
 
 enum { SIZE = 3, BYTES = 200000 }; /* more than fits into the buffers of a connection at once */
-
-static int bound_socket(int *port)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
-    *port = ntohs(at.sin_port);
-    return fd;
-}
-
-static int free_port(void)
-{
-    int port;
-    close(bound_socket(&port));
-    return port;
-}
 
 struct rank {
     int rank, port;
@@ -103,7 +86,7 @@ static void run_ranks(struct rank *ranks, void (*work)(struct rank *self, struct
 {
     for (int r = 0; r < SIZE; r++)
         ranks[r] = (struct rank){.work = work};
-    run_some(ranks, 0, SIZE, free_port());
+    run_some(ranks, 0, SIZE, test_port());
 }
 
 static bool is_all(const char *bytes, char value)
@@ -183,7 +166,7 @@ static void all_are_of_one_build(void **state)
 {
     (void)state;
     struct rank ranks[SIZE] = {{.build = "one/1"}, {.build = "one/2"}};
-    run_some(ranks, 0, 2, free_port());
+    run_some(ranks, 0, 2, test_port());
     for (int r = 0; r < 2; r++)
         assert_int_equal(ranks[r].status, SP_E_INPUT);
     expect_words(&ranks[0], "rank 1 on ");
@@ -222,7 +205,7 @@ static void one_of_another_protocol_is_told(void **state)
 {
     (void)state;
     struct rank first = {.patience_s = 10};
-    struct stranger stranger = {.port = free_port(), .says = "stalepipe-team1"};
+    struct stranger stranger = {.port = test_port(), .says = "stalepipe-team1"};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, be_stranger, &stranger), 0);
     run_some(&first, 0, 1, stranger.port);
@@ -257,7 +240,7 @@ static void who_waits_says_for_whom(void **state)
 {
     (void)state;
     struct rank ranks[SIZE] = {{.patience_s = 7}, {.patience_s = 9}};
-    struct stranger stranger = {.port = free_port(), .says = "GET / HTTP/1.1"};
+    struct stranger stranger = {.port = test_port(), .says = "GET / HTTP/1.1"};
     pthread_t thread;
     char rank_0[160], rank_1[160];
     waited.lines[0] = '\0';
@@ -373,7 +356,7 @@ static void hang_with_the_other(int port, bool when_asked)
 
 static void a_process_that_hangs_in_its_listener_ends(void **state)
 {
-    int port = free_port(), status;
+    int port = test_port(), status;
     const bool *when_asked = *state;
     pid_t child = fork();
     assert_true(child >= 0);
@@ -466,7 +449,7 @@ static void a_wrong_environment_is_told(void **state)
                 "environment: OMPI_COMM_WORLD_SIZE is a whole number");
     expect_said(start_program("WORLD_SIZE=2 RANK=0 MASTER_PORT=99999"), 2,
                 "environment: MASTER_PORT is a whole number");
-    int port, fd = bound_socket(&port);
+    int port, fd = test_port_bind(&port, false);
     char *taken = sp_format("WORLD_SIZE=2 RANK=0 MASTER_PORT=%d", port);
     expect_said(start_program(taken), 1, "rank 0 cannot listen at 127.0.0.1:");
     free(taken);
@@ -476,7 +459,7 @@ static void a_wrong_environment_is_told(void **state)
 static void processes_need_cuda_and_agree_on_how_many_they_are(void **state)
 {
     (void)state;
-    int port = free_port();
+    int port = test_port();
     char *first = sp_format("WORLD_SIZE=2 RANK=0 MASTER_PORT=%d", port),
          *second = sp_format("WORLD_SIZE=2 RANK=1 MASTER_PORT=%d", port),
          *other = sp_format("WORLD_SIZE=3 RANK=1 MASTER_PORT=%d", port);
@@ -498,7 +481,7 @@ static void a_stage_is_of_one_process(void **state)
     (void)state;
     char *ranks[2];
     FILE *said[2];
-    int port = free_port();
+    int port = test_port();
     for (int r = 0; r < 2; r++) {
         ranks[r] = sp_format("WORLD_SIZE=2 RANK=%d MASTER_PORT=%d", r, port);
         said[r] =

@@ -8,12 +8,11 @@
 #include "exec/run.h"
 #include "tests/cuda/devices.h"
 #include "tests/cudasim/cudasim.h"
+#include "tests/port.h"
 #include "tests/training.h"
 
-#include <arpa/inet.h>
 #include <math.h>
 #include <nccl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -38,18 +36,6 @@ struct rank {
     struct run run;
     struct exec_team *team;
 };
-
-/* A port that nobody has just now. */
-static int free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
 
 static void *be_rank(void *argument)
 {
@@ -72,7 +58,7 @@ static void *be_rank(void *argument)
 static void run_ranks(struct rank *ranks, int size)
 {
     pthread_t threads[RANKS_MAX];
-    int port = free_port();
+    int port = test_port();
     for (int r = 0; r < size; r++) {
         ranks[r].rank = r;
         ranks[r].size = size;
