@@ -22,9 +22,10 @@ struct exec_team_config {
     int rank, size;
     const char *address; /* where rank 0 listens; borrowed until join returns */
     int port;
-    const char *build;                 /* must be the same text in all ranks; borrowed likewise; NULL: "" */
-    double patience_s;                 /* that ranks wait for each other to come */
-    void (*waits)(const char *text);   /* NULL, or called after 5 s, then every 30: for whom this rank still waits */
+    const char *build;               /* must be the same text in all ranks; borrowed likewise; NULL: "" */
+    double patience_s;               /* that ranks wait for each other to come */
+    void (*waits)(const char *text); /* NULL, or called after first_word_s, then every 30 s: for whom it still waits */
+    double first_word_s;
     const volatile sig_atomic_t *stop; /* NULL, or polled: not 0 ends the waiting */
     /* NULL, or called with what went wrong when this process has not left within 10 s of a failure: something in it
      * hangs, the listener perhaps. Does not return. */

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 enum { NEWS, DATA, LINES };
-enum { TICK_MS = 100, HELLO_S = 5, FIRST_WORD_S = 5, NEXT_WORD_S = 30, LISTED = 8 };
+enum { TICK_MS = 100, HELLO_S = 5, NEXT_WORD_S = 30, LISTED = 8 };
 
 /* The name that all protocols have, and then the protocol: another one where what is said here or in news changes. */
 static const char magic[16] = "stalepipe-team2";
@@ -382,7 +382,7 @@ static sp_status await_hosts(struct waiting *waiting, struct exec_connections *t
 sp_status exec_connections_open(const struct exec_team_config *config, struct exec_connections *to,
                                 struct sp_error *err)
 {
-    struct waiting waiting = {.config = config, .next_word_s = FIRST_WORD_S};
+    struct waiting waiting = {.config = config, .next_word_s = config->first_word_s};
     *to = (struct exec_connections){.size = config->size};
     to->news = sp_alloc((size_t)config->size * sizeof *to->news);
     to->data = sp_alloc((size_t)config->size * sizeof *to->data);

@@ -59,7 +59,8 @@ static void *be_rank(void *argument)
                                       .port = self->port,
                                       .build = self->build,
                                       .patience_s = self->patience_s > 0 ? self->patience_s : 20,
-                                      .waits = note_waiting};
+                                      .waits = note_waiting,
+                                      .first_word_s = 3};
     self->status = exec_team_join(&config, &self->team, &err);
     if (self->status == SP_OK)
         self->work(self, &err);
@@ -235,11 +236,12 @@ static void expect_left(const char *begin, int seconds)
     assert_true(left > 0 && left <= seconds);
 }
 
-/* Rank 2 does not come; something that is not of this program does, and is sent away without a word. */
+/* Rank 2 does not come; something that is not of this program does, and is sent away without a word. The word is due
+ * after 3 s, by when rank 1 has surely come, and with 4 s to go. */
 static void who_waits_says_for_whom(void **state)
 {
     (void)state;
-    struct rank ranks[SIZE] = {{.patience_s = 7}, {.patience_s = 9}};
+    struct rank ranks[SIZE] = {{.patience_s = 7}, {.patience_s = 20}};
     struct stranger stranger = {.port = test_port(), .says = "GET / HTTP/1.1"};
     pthread_t thread;
     char rank_0[160], rank_1[160];
@@ -251,8 +253,8 @@ static void who_waits_says_for_whom(void **state)
     snprintf(rank_0, sizeof rank_0, "rank 0 of 3 waits for rank 2 at 127.0.0.1:%d, for ", stranger.port);
     snprintf(rank_1, sizeof rank_1, "rank 1 of 3 waits for the other ranks to come to rank 0 at 127.0.0.1:%d, for ",
              stranger.port);
-    expect_left(rank_0, 2);
-    expect_left(rank_1, 4);
+    expect_left(rank_0, 7 - 3);
+    expect_left(rank_1, 20 - 3);
     assert_int_equal(count_of(waited.lines, "\n"), 2);
     expect_words(&ranks[0], "rank 0 of 3 has waited 7 s for rank 2 at 127.0.0.1:");
     expect_words(&ranks[1], " has given up: rank 0 of 3 has waited 7 s for rank 2 at 127.0.0.1:");

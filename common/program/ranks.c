@@ -82,6 +82,7 @@ sp_status program_join(struct program *program, struct sp_error *err)
                                       .patience_s = 120,
                                       .stop = program_listen(),
                                       .waits = program->quiet ? NULL : waits,
+                                      .first_word_s = 5,
                                       .give_up = give_up};
     SP_TRY(find_pair(&pair, err));
     if (pair == NULL)
