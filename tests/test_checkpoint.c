@@ -602,17 +602,28 @@ static void what_a_killed_run_was_writing_goes(void **state)
     free(metrics);
 }
 
-/* Where mkdir is not permitted, that is the reason, not that nothing is there. */
+/* Why not is what mkdir says, not that nothing is there: in /sys it is not permitted. Where that is an ordinary folder,
+ * a link that leads nowhere is in the way of one. */
 static void a_folder_that_cannot_be_made_says_why(void **state)
 {
     (void)state;
     struct sp_error err = {0};
-    char *expected = sp_format("/sys/stalepipe: cannot make the folder: %s",
-                               mkdir("/sys/stalepipe", 0777) != 0 ? strerror(errno) : "");
-    assert_int_equal(sp_folder_make("/sys/stalepipe", &err), SP_E_IO);
+    char *link = sp_format("%s/nowhere", test_folder);
+    const char *path = "/sys/stalepipe";
+    int reason = mkdir(path, 0777) != 0 ? errno : 0;
+    if (reason == 0) {
+        assert_int_equal(rmdir(path), 0);
+        path = link;
+        reason = EEXIST;
+    }
+    assert_int_equal(symlink("nothing/there", link), 0);
+    char *expected = sp_format("%s: cannot make the folder: %s", path, strerror(reason));
+    assert_int_equal(sp_folder_make(path, &err), SP_E_IO);
     if (strstr(err.text, expected) == NULL)
         fail_msg("%s", err.text);
+    assert_int_equal(unlink(link), 0);
     free(expected);
+    free(link);
     sp_error_fini(&err);
 }
 

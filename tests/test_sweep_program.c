@@ -30,7 +30,7 @@ static const char *const sweep48 = "name: sweep48\n"
                                    "  train.batch: [2, 4]\n"
                                    "  reference: {pipeline.schedule: sequential}\n";
 
-enum { POINTS = 48, RUNS = 2 * POINTS };
+enum { POINTS = 48, RUNS = 2 * POINTS, MOST_TRIES = 10 };
 
 struct place {
     char folder[64], *yaml, *out, *results, *said;
@@ -90,8 +90,9 @@ static int lines_of(const char *path)
     return lines;
 }
 
-/* Waits until results.csv has that many lines (or the program has ended), then kills. */
-static void kill_at(const struct place *place, pid_t pid, int lines, int signal_number)
+/* Waits until results.csv has that many lines (or the program has ended), then sends the signal. The program may be at
+ * its end before that comes, where the machine stands still: whoever needs it at work begins again in a fresh place. */
+static void signal_at(const struct place *place, pid_t pid, int lines, int signal_number)
 {
     const struct timespec moment = {.tv_nsec = 500000};
     siginfo_t about = {0};
@@ -99,6 +100,18 @@ static void kill_at(const struct place *place, pid_t pid, int lines, int signal_
            about.si_pid == 0)
         nanosleep(&moment, NULL);
     kill(pid, signal_number);
+}
+
+/* Calls `begin` on a fresh place with that experiment until it is true, and leaves the place to be cleaned. */
+static void begin_in_time(struct place *place, bool (*begin)(struct place *place))
+{
+    make_place(place, sweep48);
+    for (int tries = 1; !begin(place); tries++) {
+        clean_place(place);
+        if (tries == MOST_TRIES)
+            fail_msg("the sweep was at its end before the signal came, %d times", tries);
+        make_place(place, sweep48);
+    }
 }
 
 /* A line for each run: which it is, and what no interruption may change. */
@@ -136,6 +149,23 @@ static void free_table(struct table *table)
     }
 }
 
+static bool kill_three_times(struct place *place)
+{
+    static const int at[] = {12, 1 + POINTS + 5, 1 + POINTS + 30};
+    for (int k = 0; k < 3; k++) {
+        pid_t pid = start(place, "--sim", "--real");
+        signal_at(place, pid, at[k], SIGKILL);
+        int status = program_finish(pid);
+        if (status == 0)
+            return false;
+        assert_int_equal(status, -1);
+        FILE *file = fopen(place->results, "a");
+        fputs("0123456789abcdef,3,0,real,o", file);
+        fclose(file);
+    }
+    return true;
+}
+
 /*
  * Killed three times, once while simulating and twice while training; after each a row is torn as well. In the end
  * every run is there once, with the same losses, to the last digit, as those of a sweep that nobody disturbed.
@@ -143,19 +173,10 @@ static void free_table(struct table *table)
 static void a_sweep_killed_three_times_is_that_of_one_undisturbed(void **state)
 {
     (void)state;
-    static const int at[] = {12, 1 + POINTS + 5, 1 + POINTS + 30};
     struct place hard, easy;
     struct table killed, undisturbed;
-    make_place(&hard, sweep48);
+    begin_in_time(&hard, kill_three_times);
     make_place(&easy, sweep48);
-    for (int k = 0; k < 3; k++) {
-        pid_t pid = start(&hard, "--sim", "--real");
-        kill_at(&hard, pid, at[k], SIGKILL);
-        assert_int_equal(program_finish(pid), -1);
-        FILE *file = fopen(hard.results, "a");
-        fputs("0123456789abcdef,3,0,real,o", file);
-        fclose(file);
-    }
     assert_int_equal(program_finish(start(&hard, "--sim", "--real")), 0);
     assert_int_equal(program_finish(start(&easy, "--sim", "--real")), 0);
     read_table(&hard, &killed);
@@ -215,31 +236,60 @@ static void a_point_that_cannot_be_is_a_row_with_its_reason(void **state)
     clean_place(&place);
 }
 
+static bool interrupt(struct place *place)
+{
+    pid_t pid = start(place, "--real", NULL);
+    signal_at(place, pid, 4, SIGINT);
+    int status = program_finish(pid), lines = lines_of(place->results);
+    if (status == 0 || lines == 1 + POINTS)
+        return false;
+    assert_int_equal(status, 1);
+    assert_true(lines >= 4 && lines < 1 + POINTS);
+    return true;
+}
+
 static void an_interrupted_sweep_says_how_to_go_on(void **state)
 {
     (void)state;
     struct place place;
-    make_place(&place, sweep48);
-    pid_t pid = start(&place, "--real", NULL);
-    kill_at(&place, pid, 4, SIGINT);
-    assert_int_equal(program_finish(pid), 1);
+    begin_in_time(&place, interrupt);
     assert_true(it_said(&place, "the same command goes on"));
-    int lines = lines_of(place.results);
-    assert_true(lines >= 4 && lines < 1 + POINTS);
     clean_place(&place);
+}
+
+static pid_t halted; /* a sweep that is stopped; 0: none */
+
+static bool halt(struct place *place)
+{
+    siginfo_t about = {0};
+    halted = start(place, "--real", NULL);
+    signal_at(place, halted, 3, SIGSTOP);
+    assert_int_equal(waitid(P_PID, (id_t)halted, &about, WSTOPPED | WEXITED | WNOWAIT), 0);
+    if (about.si_code == CLD_STOPPED)
+        return true;
+    assert_int_equal(program_finish(halted), 0);
+    halted = 0;
+    return false;
+}
+
+static int end_halted(void **state)
+{
+    (void)state;
+    if (halted > 0) {
+        kill(halted, SIGKILL);
+        program_finish(halted);
+    }
+    halted = 0;
+    return 0;
 }
 
 static void two_sweeps_do_not_share_a_folder(void **state)
 {
-    (void)state;
     struct place place;
-    make_place(&place, sweep48);
-    pid_t pid = start(&place, "--real", NULL);
-    kill_at(&place, pid, 3, SIGSTOP);
+    begin_in_time(&place, halt);
     assert_int_equal(program_finish(start(&place, "--real", NULL)), 1);
     assert_true(it_said(&place, "another sweep is at work there"));
-    kill(pid, SIGKILL);
-    program_finish(pid);
+    end_halted(state);
     clean_place(&place);
 }
 
@@ -345,7 +395,7 @@ int main(void)
         cmocka_unit_test(a_finished_sweep_stays_as_it_is),
         cmocka_unit_test(a_point_that_cannot_be_is_a_row_with_its_reason),
         cmocka_unit_test(an_interrupted_sweep_says_how_to_go_on),
-        cmocka_unit_test(two_sweeps_do_not_share_a_folder),
+        cmocka_unit_test_teardown(two_sweeps_do_not_share_a_folder, end_halted),
         cmocka_unit_test(a_sweep_can_grow),
         cmocka_unit_test(its_experiment_repeats_it),
         cmocka_unit_test(a_dry_run_lists_points_and_runs_nothing),

@@ -263,20 +263,32 @@ static void a_label_and_published_figures_do_not_hinder_resuming(void **state)
            "published={speedup: 1.5}", "--set", "pipeline.schedule=sequential");
 }
 
+static pid_t halted; /* a training run that is stopped; 0: none */
+
+static int end_halted(void **state)
+{
+    (void)state;
+    int status = 0;
+    if (halted > 0) {
+        kill(halted, SIGKILL);
+        status = program_finish(halted);
+    }
+    halted = 0;
+    return status == -1 ? 0 : status;
+}
+
 /* Of those that write into a run's folder each is refused while a training run is at work there, at once. */
 static void a_training_run_holds_its_folder(void **state)
 {
     static const char *const commands[] = {"train", "compare", "sim", "plan"};
-    (void)state;
-    pid_t pid = start("train", "held", (const char *const[]){"--set", "train.iterations=1000000", NULL});
-    wait_for(pid, "held/checkpoints/minibatch-*.safetensors");
-    kill(pid, SIGSTOP);
+    halted = start("train", "held", (const char *const[]){"--set", "train.iterations=1000000", NULL});
+    wait_for(halted, "held/checkpoints/minibatch-*.safetensors");
+    kill(halted, SIGSTOP);
     for (int c = 0; c < 4; c++)
         EXPECT(1, "another run is writing there", commands[c], "held", "--set", "pipeline.cuts=auto");
     EXPECT(1, "another run is writing there", "sweep", "held", "--set", "sweep={train.seed: [1, 2]}");
     test_shell("test \"$(ls held)\" = checkpoints");
-    kill(pid, SIGKILL);
-    assert_int_equal(program_finish(pid), -1);
+    assert_int_equal(end_halted(state), 0);
     EXPECT(0, "", "sim", "held", "-q");
 }
 
@@ -300,7 +312,7 @@ int main(void)
         cmocka_unit_test(a_damaged_checkpoint_does_not_push_out_good_ones),
         cmocka_unit_test(a_run_begun_anew_loses_nothing),
         cmocka_unit_test(a_label_and_published_figures_do_not_hinder_resuming),
-        cmocka_unit_test(a_training_run_holds_its_folder),
+        cmocka_unit_test_teardown(a_training_run_holds_its_folder, end_halted),
         cmocka_unit_test(a_run_that_diverges_leaves_nan),
     };
     return cmocka_run_group_tests_name("train_program", tests, make, clean);
