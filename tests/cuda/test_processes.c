@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct rank {
     struct sp_error err;
     struct run run;
     struct exec_team *team;
+    atomic_bool died; /* with its connection */
 };
 
 static void *be_rank(void *argument)
@@ -506,20 +508,18 @@ static void a_process_that_dies_ends_the_others(void **state)
     end_ranks(ranks, 3);
 }
 
-/* A process dies, and what is noticed first is that a connection to it does not work. */
-static void *die_with_a_connection(void *argument)
+/* A process dies, and what is noticed first, by the other or by itself, is that a connection between them does not
+ * work: whoever asks is told so when its connections with the others have just ended. */
+static void die_with_a_connection(void *self)
 {
-    struct rank *self = argument;
-    while (cudasim_failed() == 0)
-        usleep(1000);
-    usleep(10000);
-    exec_team_cut(self->team);
-    return NULL;
+    struct rank *dying = self;
+    exec_team_cut(dying->team);
+    atomic_store(&dying->died, true);
 }
 
-static void start_dying_with_a_connection(struct rank *self)
+static void await_a_broken_connection(struct rank *self)
 {
-    assert_int_equal(pthread_create(&killer, NULL, die_with_a_connection, self), 0);
+    cudasim_on_told(die_with_a_connection, self);
 }
 
 static void a_death_says_more_than_a_broken_connection(void **state)
@@ -527,11 +527,11 @@ static void a_death_says_more_than_a_broken_connection(void **state)
     (void)state;
     struct rank ranks[2] = {{.setting = lenet5("stale", 1)}, {.setting = lenet5("stale", 1)}};
     devices_set(2);
-    ranks[1].before = start_dying_with_a_connection;
+    ranks[1].before = await_a_broken_connection;
     cudasim_fail_connection("ncclRecv", 20, ncclRemoteError);
     run_ranks(ranks, 2);
-    pthread_join(killer, NULL);
     cudasim_clear_failures();
+    assert_true(atomic_load(&ranks[1].died));
     assert_int_equal(ranks[0].status, SP_E_IO);
     expect_words(&ranks[0], " was lost: its connection has ended");
     end_ranks(ranks, 2);

@@ -70,6 +70,9 @@ int64_t cudasim_faults(void); /* since the start of the process */
 void cudasim_fail(const char *function, int64_t n, int code);
 void cudasim_fail_later(const char *function, int64_t n, int code);
 void cudasim_fail_connection(const char *function, int64_t n, int code);
+/* Called once, without a lock, when the program asks and is first to be told of the failure of a connection, before it
+ * is; cudasim_clear_failures takes it back. */
+void cudasim_on_told(void (*hook)(void *self), void *self);
 void cudasim_clear_failures(void);
 int cudasim_failed(void);
 

@@ -32,6 +32,8 @@ static struct {
     int code;
     enum failure { NOW, LATER, CONNECTION } how;
     bool happened;
+    void (*on_told)(void *self); /* NULL: nobody is called */
+    void *on_told_self;
 } ledger;
 
 /* ---- ThreadSanitizer ---- */
@@ -376,9 +378,29 @@ void cudasim_fail_connection(const char *function, int64_t n, int code)
     set_failure(function, n, code, CONNECTION);
 }
 
+void cudasim_on_told(void (*hook)(void *self), void *self)
+{
+    cudasim_lock();
+    ledger.on_told = hook;
+    ledger.on_told_self = self;
+    cudasim_unlock();
+}
+
+void cudasim_tell(void)
+{
+    cudasim_lock();
+    void (*hook)(void *self) = ledger.on_told;
+    void *self = ledger.on_told_self;
+    ledger.on_told = NULL;
+    cudasim_unlock();
+    if (hook != NULL)
+        hook(self);
+}
+
 void cudasim_clear_failures(void)
 {
     cudasim_lock();
+    ledger.on_told = NULL;
     ledger.function[0] = '\0';
     ledger.happened = false;
     for (int device = 0; device < CUDASIM_DEVICES_MAX; device++)

@@ -48,6 +48,7 @@ int cudasim_enter(const char *call, void *site, enum cudasim_library library);
     } while (0)
 int cudasim_take_failure(void);            /* that the current call's work is to have, or 0 */
 int cudasim_take_loss(void);               /* the same of its connection */
+void cudasim_tell(void);                   /* the program is about to be told of such a loss */
 cudaError_t cudasim_end(cudaError_t code); /* remembers it for cudaGetLastError */
 
 /* Reports a mistake of the program in the call that the thread is in. Returns `code`, if it returns. */

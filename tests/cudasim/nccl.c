@@ -614,10 +614,13 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *asyncError)
     if (code != ncclSuccess)
         return code;
     cudasim_lock();
+    bool lost = comm->lost != 0;
     *asyncError = comm->lost != 0                                                 ? (ncclResult_t)comm->lost
                   : cudasim_device(cudasim_current_device)->broken != cudaSuccess ? ncclUnhandledCudaError
                                                                                   : ncclSuccess;
     cudasim_unlock();
+    if (lost)
+        cudasim_tell();
     return code;
 }
 
