@@ -162,8 +162,9 @@ static void a_simulation_ends_when_it_is_asked_to(void **state)
     (void)state;
     static const int asked[] = {SIGINT, SIGTERM};
     for (int n = 0; n < 2; n++) {
-        pid_t pid = start("sim", "long", (const char *const[]){"--set", "sim.minibatches=1000000", "--set",
-                                                               "cost.noise=0.1", "--repeat", "300", NULL});
+        pid_t pid = start("sim", "long",
+                          (const char *const[]){"--set", "sim.minibatches=1000000", "--set", "cost.noise=0.1",
+                                                "--repeat", "300", NULL});
         usleep(100000);
         kill(pid, asked[n]);
         int status;
