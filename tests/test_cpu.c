@@ -165,15 +165,6 @@ static void fused_operations_are_the_separate_ones(void **state)
     }
 }
 
-static bool has_avx512(void)
-{
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f");
-#else
-    return false;
-#endif
-}
-
 /* Convolutions whose images are smaller than their filters, as VGG-16's last three (2x2 under 3x3). */
 static int tiny_images(const struct sp_network *network)
 {
