@@ -229,7 +229,7 @@ static struct rank rank_of(const struct sp_experiment *e, const struct sim_candi
     if (strcmp(e->plan.objective, "staleness") == 0)
         return (struct rank){{slow ? INFINITY : (double)c->staleness, slow ? time : c->stale_weight_fraction, time}};
     if (strcmp(e->plan.objective, "memory") == 0)
-        return (struct rank){{slow ? INFINITY : (double)c->peak_bytes, time, (double)c->staleness}};
+        return (struct rank){{slow ? INFINITY : (double)c->peak_bytes, time, stale}};
     return (struct rank){{time, c->device_count, stale}};
 }
 

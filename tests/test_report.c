@@ -367,17 +367,17 @@ static const char results[] = RESULTS
     "e,3,0,real,failed,gpipe [9],lenet5,mnist,gpipe,latest,9,,,64,1,1,10,1,,,,,,,,,,,runs/e,\"no cut <9>\",gpipe,[9]\n";
 
 static const char summary[] = "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
-                              "0,,real,accuracy,0..1,3,0.90,0.89,0.91,0.01,\n"
-                              "1,,real,accuracy,0..1,3,0.88,0.87,0.89,0.01,\n"
-                              "1,,real,speedup,,3,1.5,1.4,1.6,0.05,1.7\n"
-                              "1,,sim,speedup,,1,1.8,,,,1.7\n"
-                              "2,,sim,speedup,,1,1.2,,,,\n";
+                              "0,\"sequential [1, 2]\",real,accuracy,0..1,3,0.90,0.89,0.91,0.01,\n"
+                              "1,\"stale [1, 2]\",real,accuracy,0..1,3,0.88,0.87,0.89,0.01,\n"
+                              "1,\"stale [1, 2]\",real,speedup,,3,1.5,1.4,1.6,0.05,1.7\n"
+                              "1,\"stale [1, 2]\",sim,speedup,,1,1.8,,,,1.7\n"
+                              "2,gpipe [1],sim,speedup,,1,1.2,,,,\n";
 
 static const char comparisons[] =
     "point,label,kind,reference,engine,metric,n,difference,difference_low,difference_high,ratio,ratio_low,ratio_high,p,"
     "published_difference,published_ratio\n"
-    "1,,reference,0,real,accuracy,3,-0.02,-0.03,-0.01,0.98,,,0.01,-0.014,\n"
-    "1,,prediction,1,sim,speedup,3,0.3,,,1.2,,,0.01,,\n";
+    "1,\"stale [1, 2]\",reference,0,real,accuracy,3,-0.02,-0.03,-0.01,0.98,,,0.01,-0.014,\n"
+    "1,\"stale [1, 2]\",prediction,1,sim,speedup,3,0.3,,,1.2,,,0.01,,\n";
 
 static void write_sweep(void)
 {
@@ -421,7 +421,7 @@ static void what_goes_with_the_network_is_not_in_a_panels_name(void **state)
         "b,1,0,sim,ok,b,lenet5,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/b,,stale,[1],0.1,0.9\n"
         "c,2,0,sim,ok,c,resnet20,mnist,stale,latest,1,2,2,64,1,1,10,1,0,2 0," KINDS ",runs/c,,stale,[1],0.2,0.5\n";
     static const char means[] = "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
-                                "0,,sim,speedup,,1,1.1,,,,\n1,,sim,speedup,,1,1.2,,,,\n2,,sim,speedup,,1,1.3,,,,\n";
+                                "0,a,sim,speedup,,1,1.1,,,,\n1,b,sim,speedup,,1,1.2,,,,\n2,c,sim,speedup,,1,1.3,,,,\n";
     char *made = sp_format("%s/zipped", test_folder);
     struct sp_error err = {0};
     assert_int_equal(sp_folder_make(made, &err), SP_OK);
@@ -491,6 +491,16 @@ static void a_damaged_sweep_is_told(void **state)
         free(text);
         free(name);
     }
+    write_sweep();
+    free(write_file("all/sweep/summary.csv", "point,label,engine,metric,unit,n,mean,low,high,deviation,published\n"
+                                             "0,gpipe [1],sim,speedup,,1,1.2,,,,\n"));
+    char *other = sp_format("report %s/all/sweep", test_folder);
+    assert_int_equal(run_program(other), 2);
+    char *told = read_file("said");
+    assert_non_null(
+        strstr(told, "summary.csv:2:1: point 0 is \"gpipe [1]\" here and \"sequential [1, 2]\" in results.csv"));
+    free(told);
+    free(other);
     write_sweep();
     char *cut = sp_format("%.*s", (int)strlen(summary) - 1, summary),
          *words = sp_format("report %s/all/sweep", test_folder);

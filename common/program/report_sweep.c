@@ -190,7 +190,6 @@ static void name_point(const struct sweep *sweep, struct sweep_point *point)
     point->stale = sweep_number(sweep, point, "stale_weight_fraction");
     point->first_phase = sweep_number(sweep, point, "first_phase_fraction");
     for (int m = 0; m < SP_METRIC_COUNT; m++) {
-        clear_estimate(&point->error[m]);
         for (int e = 0; e < SWEEP_ENGINES; e++) {
             clear_estimate(&point->of[e][m]);
             clear_estimate(&point->change[e][m]);
@@ -211,37 +210,55 @@ static struct sweep_estimate estimate_at(const struct sp_table *table, int row, 
                                    n >= 0 && n < 1e9 ? (int)n : 0};
 }
 
-static void read_summary(struct sweep *sweep)
+/* The point of a row, by its number; NULL: none of it came to its end. Numbers are renewed when a sweep's lists are
+ * edited, in results.csv before the others: its labels must be those of the same points. */
+static sp_status point_of(struct sweep *sweep, const char *name, const struct sp_table *table, int row,
+                          struct sweep_point **out, struct sp_error *err)
+{
+    *out = find_point(sweep, sp_table_number(table, row, sp_table_column(table, "point")));
+    const char *label = sp_table_text(table, row, sp_table_column(table, "label"));
+    if (*out == NULL || strcmp(label, sweep_text(sweep, *out, "label")) == 0)
+        return SP_OK;
+    char *path = report_path(sweep->folder, name);
+    sp_status status =
+        sp_reject(err, (struct sp_mark){path, table->lines[row], 1},
+                  "point %d is \"%s\" here and \"%s\" in results.csv: the sweep was edited and has not been finished; "
+                  "its command goes on with it",
+                  (*out)->number, label, sweep_text(sweep, *out, "label"));
+    free(path);
+    return status;
+}
+
+static sp_status read_summary(struct sweep *sweep, struct sp_error *err)
 {
     const struct sp_table *table = &sweep->summary;
     for (int r = 0; r < table->rows; r++) {
-        struct sweep_point *point = find_point(sweep, sp_table_number(table, r, sp_table_column(table, "point")));
+        struct sweep_point *point;
+        SP_TRY(point_of(sweep, "summary.csv", table, r, &point, err));
         int engine = engine_of(sp_table_text(table, r, sp_table_column(table, "engine")));
         int metric = metric_of(sp_table_text(table, r, sp_table_column(table, "metric")));
         if (point != NULL && engine >= 0 && metric >= 0)
             point->of[engine][metric] = estimate_at(table, r, "mean", "low", "high", "published");
     }
+    return SP_OK;
 }
 
-static void read_comparisons(struct sweep *sweep)
+static sp_status read_comparisons(struct sweep *sweep, struct sp_error *err)
 {
     const struct sp_table *table = &sweep->comparisons;
     for (int r = 0; r < table->rows; r++) {
-        struct sweep_point *point = find_point(sweep, sp_table_number(table, r, sp_table_column(table, "point")));
+        struct sweep_point *point;
+        SP_TRY(point_of(sweep, "comparisons.csv", table, r, &point, err));
         int engine = engine_of(sp_table_text(table, r, sp_table_column(table, "engine")));
         int metric = metric_of(sp_table_text(table, r, sp_table_column(table, "metric")));
         bool prediction = strcmp(sp_table_text(table, r, sp_table_column(table, "kind")), "prediction") == 0;
-        if (point == NULL || engine < 0 || metric < 0)
+        if (point == NULL || engine < 0 || metric < 0 || prediction)
             continue;
-        struct sweep_estimate ratio = estimate_at(table, r, "ratio", "ratio_low", "ratio_high", "published_ratio");
-        if (prediction) {
-            point->error[metric] = ratio;
-            continue;
-        }
-        point->factor[engine][metric] = ratio;
+        point->factor[engine][metric] = estimate_at(table, r, "ratio", "ratio_low", "ratio_high", "published_ratio");
         point->change[engine][metric] =
             estimate_at(table, r, "difference", "difference_low", "difference_high", "published_difference");
     }
+    return SP_OK;
 }
 
 /* Its rows are whole; the last may be torn where the file is appended to. */
@@ -286,9 +303,8 @@ sp_status sweep_read(struct sweep *sweep, const char *folder, struct sp_error *e
     qsort(sweep->points, (size_t)sweep->count, sizeof *sweep->points, by_number);
     for (int p = 0; p < sweep->count; p++)
         name_point(sweep, &sweep->points[p]);
-    read_summary(sweep);
-    read_comparisons(sweep);
-    return SP_OK;
+    SP_TRY(read_summary(sweep, err));
+    return read_comparisons(sweep, err);
 }
 
 void sweep_fini(struct sweep *sweep)
@@ -305,6 +321,12 @@ void sweep_fini(struct sweep *sweep)
     sp_table_fini(&sweep->comparisons);
     sp_table_fini(&sweep->epochs);
     *sweep = (struct sweep){0};
+}
+
+double sweep_error(const struct sweep_point *point, enum sp_metric metric)
+{
+    bool comparable = metric != SP_METRIC_TIME || point->same_length;
+    return comparable ? point->of[SWEEP_SIM][metric].mean / point->of[SWEEP_REAL][metric].mean - 1 : NAN;
 }
 
 bool sweep_has(const struct sweep *sweep, enum sweep_engine engine, enum sp_metric metric)

@@ -29,7 +29,6 @@ struct sweep_point {
     struct sweep_estimate of[SWEEP_ENGINES][SP_METRIC_COUNT];
     struct sweep_estimate change[SWEEP_ENGINES][SP_METRIC_COUNT]; /* from the reference: difference; published of it */
     struct sweep_estimate factor[SWEEP_ENGINES][SP_METRIC_COUNT]; /* over the reference: ratio */
-    struct sweep_estimate error[SP_METRIC_COUNT];                 /* predicted over measured: ratio */
 };
 
 struct sweep {
@@ -52,6 +51,9 @@ void sweep_fini(struct sweep *sweep);
 /* A cell of results.csv by column, of the point's first good row: of the measured one where there is one. */
 const char *sweep_text(const struct sweep *sweep, const struct sweep_point *point, const char *column);
 double sweep_number(const struct sweep *sweep, const struct sweep_point *point, const char *column);
+
+/* Predicted over measured, less 1, of the means; NAN: one is not known, or times are of runs of different lengths. */
+double sweep_error(const struct sweep_point *point, enum sp_metric metric);
 
 /* Whether any point has that estimate. */
 bool sweep_has(const struct sweep *sweep, enum sweep_engine engine, enum sp_metric metric);

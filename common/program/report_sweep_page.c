@@ -68,7 +68,7 @@ static void write_fastest(struct report *report, const struct sweep *sweep, enum
     free(also);
 }
 
-/* The errors of predictions of a metric, |predicted / measured - 1|, in order; how many. The caller frees. */
+/* The sizes of the errors of predictions of a metric, in order; how many. The caller frees. */
 static int errors_of(const struct sweep *sweep, enum sp_metric metric, double **out, const struct sweep_point **worst)
 {
     int count = 0;
@@ -76,7 +76,7 @@ static int errors_of(const struct sweep *sweep, enum sp_metric metric, double **
     *out = sp_alloc((size_t)(sweep->count + 1) * sizeof **out);
     *worst = NULL;
     for (int p = 0; p < sweep->count; p++) {
-        double error = fabs(sweep->points[p].error[metric].mean - 1);
+        double error = fabs(sweep_error(&sweep->points[p], metric));
         if (!isfinite(error))
             continue;
         (*out)[count++] = error;

@@ -128,17 +128,18 @@ static void renew(struct work *work, const struct sweep_task *task, char **field
         fields[SP_RESULT_LABEL] = work->label;
 }
 
-/* Rows of this sweep's runs stay, each once; with --retry those that failed go. */
+/* Rows of this sweep's runs stay, each once; with --retry those that failed go, and so do those without a time. */
 static bool keep_row(void *self, char **fields)
 {
     struct work *work = self;
     struct sweep_task *task = sweep_find(work->sweep, fields[SP_RESULT_ID]);
     bool failed = strcmp(fields[SP_RESULT_STATUS], "failed") == 0;
-    if (task == NULL || task->state != SWEEP_TO_DO ||
+    double time_s = sp_csv_number(fields[SP_RESULT_TIME]);
+    if (task == NULL || task->state != SWEEP_TO_DO || (!failed && !(time_s >= 0 && time_s < INFINITY)) ||
         (failed && work->sweep->program->retry && is_asked(work->sweep, task)))
         return false;
     task->state = failed ? SWEEP_FAILED : SWEEP_FINISHED;
-    task->time_s = strtod(fields[SP_RESULT_TIME], NULL);
+    task->time_s = failed ? 0 : time_s;
     renew(work, task, fields);
     return true;
 }
@@ -373,6 +374,15 @@ static sp_status run_engine(struct work *work, bool real, struct sp_error *err)
     return status;
 }
 
+/* Whoever looks at an edited sweep in the meantime finds its points by their present numbers. */
+static sp_status renew_summary(const struct sweep *sweep, struct sp_error *err)
+{
+    char *path = sweep_path(sweep, "summary.csv");
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there ? sweep_summarize(sweep, false, err) : SP_OK;
+}
+
 static sp_status run_all(struct work *work, struct sp_error *err)
 {
     const struct sweep *sweep = work->sweep;
@@ -388,6 +398,9 @@ static sp_status run_all(struct work *work, struct sp_error *err)
         SP_TRY(note_start(work->sweep, err));
     if (kept > 0 && !sweep->program->quiet)
         fprintf(stderr, "%d runs are finished, %d to do\n", kept, to_do);
+    if (work->results.dropped > 0 && !sweep->program->quiet)
+        fprintf(stderr, "%d rows that are not of this sweep any more are in results.csv.old\n", work->results.dropped);
+    SP_TRY(renew_summary(sweep, err));
     sp_status status = run_engine(work, false, err);
     if (status == SP_OK)
         status = run_engine(work, true, err);
