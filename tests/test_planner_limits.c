@@ -108,6 +108,27 @@ static void parts_are_tried_wherever_they_may_help(void **state)
     search_fini(&whole);
 }
 
+/* Of plans that are equal in all that was asked for, the one whose fewer weights are stale comes first. */
+static void of_equal_plans_the_less_stale_comes_first(void **state)
+{
+    (void)state;
+    const char *sets[] = {"network=resnet20", "data.set=cifar10", "devices.count=4", "cost.device=v100",
+                          "plan.objective=memory"};
+    struct search s;
+    int equal = 0;
+    search_well(sets, 5, &s);
+    for (int c = 0; c + 1 < s.found.count; c++) {
+        const struct sim_candidate *a = &s.found.candidates[c], *b = a + 1;
+        if (a->peak_bytes != b->peak_bytes || fabs(a->minibatch_s / b->minibatch_s - 1) > 1e-12 ||
+            a->staleness != b->staleness)
+            continue;
+        assert_true(a->stale_weight_fraction <= b->stale_weight_fraction);
+        equal += a->stale_weight_fraction < b->stale_weight_fraction;
+    }
+    assert_true(equal > 0);
+    search_fini(&s);
+}
+
 /* A diamond of 5 nodes has 10 boundaries, and 64 devices are more than either. */
 static void limits_of_a_small_graph_on_many_devices(void **state)
 {
@@ -389,6 +410,7 @@ int main(void)
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(the_time_of_a_short_training_has_fill_and_drain),
         cmocka_unit_test(parts_are_tried_wherever_they_may_help),
+        cmocka_unit_test(of_equal_plans_the_less_stale_comes_first),
         cmocka_unit_test(limits_of_a_small_graph_on_many_devices),
         cmocka_unit_test(an_impossible_limit_is_refused_without_plans),
         cmocka_unit_test(what_cannot_be_planned_is_told),

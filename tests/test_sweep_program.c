@@ -5,6 +5,7 @@
 #include "common/results.h"
 #include "tests/program.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -212,6 +213,38 @@ static void a_finished_sweep_stays_as_it_is(void **state)
     clean_place(&place);
 }
 
+static void keep_time(void *self, char *const *fields)
+{
+    char **time = self;
+    free(*time);
+    *time = sp_strdup(fields[SP_RESULT_TIME]);
+    assert_true(isfinite(sp_csv_number(*time)));
+}
+
+/* What somebody has damaged, and a run that the sweep does not have any more, go aside, and it says so. */
+static void a_row_without_its_time_is_done_again(void **state)
+{
+    (void)state;
+    struct place place;
+    struct sp_error err = {0};
+    char *text, *time = NULL;
+    size_t size;
+    make_place(&place, "network: lenet5\nsweep: {pipeline.cuts: [[1], [2], [3]]}\n");
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
+    assert_int_equal(sp_results_read(place.results, keep_time, &time, &err), SP_OK);
+    assert_int_equal(sp_file_read(place.results, 1 << 24, NULL, &text, &size, &err), SP_OK);
+    *strstr(text, time) = 'x';
+    assert_int_equal(sp_file_write(place.results, text, &err), SP_OK);
+    assert_int_equal(program_finish(start(&place, "--sim", NULL)), 0);
+    assert_true(it_said(&place, "2 runs are finished, 1 to do"));
+    assert_true(it_said(&place, "1 rows that are not of this sweep any more, or damaged, are in results.csv.old"));
+    assert_int_equal(sp_results_read(place.results, keep_time, &time, &err), SP_OK);
+    assert_int_equal(lines_of(place.results), 1 + 3);
+    free(text);
+    free(time);
+    clean_place(&place);
+}
+
 /* LeNet-5 has five weight layers, so cuts after 4 but none after 5. */
 static void a_point_that_cannot_be_is_a_row_with_its_reason(void **state)
 {
@@ -393,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sweep_killed_three_times_is_that_of_one_undisturbed),
         cmocka_unit_test(a_finished_sweep_stays_as_it_is),
+        cmocka_unit_test(a_row_without_its_time_is_done_again),
         cmocka_unit_test(a_point_that_cannot_be_is_a_row_with_its_reason),
         cmocka_unit_test(an_interrupted_sweep_says_how_to_go_on),
         cmocka_unit_test_teardown(two_sweeps_do_not_share_a_folder, end_halted),

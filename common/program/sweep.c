@@ -399,7 +399,8 @@ static sp_status run_all(struct work *work, struct sp_error *err)
     if (kept > 0 && !sweep->program->quiet)
         fprintf(stderr, "%d runs are finished, %d to do\n", kept, to_do);
     if (work->results.dropped > 0 && !sweep->program->quiet)
-        fprintf(stderr, "%d rows that are not of this sweep any more are in results.csv.old\n", work->results.dropped);
+        fprintf(stderr, "%d rows that are not of this sweep any more, or damaged, are in results.csv.old\n",
+                work->results.dropped);
     SP_TRY(renew_summary(sweep, err));
     sp_status status = run_engine(work, false, err);
     if (status == SP_OK)
