@@ -29,14 +29,22 @@ void sp_waits_of(const struct sp_lane_total *total, double wait_s[SP_WAIT_COUNT]
     wait_s[SP_WAIT_DATA] += total->data_wait_s;
 }
 
+/* 0 where no time has passed, NAN where it was not measured. */
+static double share_of(double x, double time_s)
+{
+    return time_s > 0.0 || isnan(time_s) ? x / time_s : 0.0;
+}
+
 static void fill_devices(struct sp_summary *summary, const struct sp_memory_plan *memory, const struct sp_trace *trace)
 {
     for (int d = 0; d < summary->device_count; d++) {
         struct sp_device_summary *device = &summary->devices[d];
-        device->busy_s = trace ? sp_trace_busy_s(trace, d) : 0.0;
+        device->busy_s = trace ? sp_trace_busy_s(trace, d) : NAN;
+        for (int w = 0; w < SP_WAIT_COUNT; w++)
+            device->wait_s[w] = NAN;
         if (trace)
             sp_waits_of(&trace->lanes[d].total, device->wait_s);
-        device->utilization = summary->time_s > 0.0 ? device->busy_s / summary->time_s : 0.0;
+        device->utilization = share_of(device->busy_s, summary->time_s);
         summary->utilization += device->utilization / summary->device_count;
         if (!memory)
             continue;
@@ -78,7 +86,7 @@ void sp_summary_init(struct sp_summary *summary, const char *name, const struct 
     summary->batch = plan->batch;
     summary->minibatches = plan->minibatches;
     summary->time_s = time_s;
-    summary->samples_per_s = time_s > 0.0 ? (double)plan->batch * (double)plan->minibatches / time_s : 0.0;
+    summary->samples_per_s = share_of((double)plan->batch * (double)plan->minibatches, time_s);
     summary->speedup = summary->accuracy = summary->loss = NAN;
     summary->stale_weight_fraction = analysis ? analysis->stale_weight_fraction : 0.0;
     summary->device_count = plan->device_count;

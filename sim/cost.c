@@ -170,6 +170,17 @@ static void set_by_experiment(const struct sp_experiment *experiment, struct sim
     sim_cost_note(cost, SIM_NOTE_OTHER, "messages take no time, as plan.ignore_transfers says");
 }
 
+/* Says which keys are there and not used. */
+static void note_unused(const struct sp_experiment *experiment, struct sim_cost *cost)
+{
+    static const char *const goes_with[][2] = {
+        {"cost.file", "profile"}, {"cost.stages", "table"}, {"cost.transfers", "table"}, {"cost.update", "table"}};
+    for (size_t k = 0; k < sizeof goes_with / sizeof *goes_with; k++)
+        if (sp_experiment_is_set(experiment, goes_with[k][0]) && strcmp(experiment->cost.model, goes_with[k][1]) != 0)
+            sim_cost_note(cost, SIM_NOTE_OTHER, "%s is not used: it goes with cost.model: %s, and this is %s",
+                          goes_with[k][0], goes_with[k][1], experiment->cost.model);
+}
+
 /* The seconds of a message in full, over fair links beside all others. */
 static double message_s(const struct sim_cost *cost, const struct sim_channel_cost *channel)
 {
@@ -261,6 +272,7 @@ static sp_status cost_by(const struct sim_source *source, bool least, const stru
     sp_status status = (least && kind->fill_least != NULL ? kind->fill_least : kind->fill)(source->known, experiment,
                                                                                            plan, memory, cost, err);
     set_by_experiment(experiment, cost);
+    note_unused(experiment, cost);
     if (status == SP_OK)
         status = check_durations(experiment, plan, cost, err);
     if (status == SP_OK)

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,8 @@ pid_t program_start(const char *said, const char *const *words)
         int out = open(said, O_WRONLY | O_CREAT | O_TRUNC, 0666);
         dup2(out, STDOUT_FILENO);
         dup2(out, STDERR_FILENO);
+        signal(SIGINT, SIG_DFL); /* a shell lets those that it starts in the background ignore it */
+        signal(SIGTERM, SIG_DFL);
         execv(program, all);
         _exit(127);
     }

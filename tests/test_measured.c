@@ -194,6 +194,40 @@ static void what_is_too_short_to_be_counted_is_told(void **state)
     }
 }
 
+/* "cost.device" of devices that share their memory, and a file that the model does not read. */
+static void keys_without_use_are_told(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {"network=lenet5", "pipeline.cuts=[1]", "cost.device=v100", "cost.file=x.yaml"};
+    struct place place;
+    place_init(&place, ".csv");
+    place_write(place.device, "name: p\n");
+    for (int cuda = 0; cuda < 2; cuda++) {
+        const char *all[] = {sets[0], sets[1], sets[2], sets[3], cuda ? "devices.backend=cuda" : "devices.backend=cpu"};
+        struct sp_experiment *e;
+        struct sp_network *network;
+        struct sp_plan *plan;
+        struct sim_cost *cost;
+        struct sp_error err = {0};
+        assert_int_equal(sp_experiment_read(place.device, all, 5, &e, &err), SP_OK);
+        assert_int_equal(sp_experiment_network(e, &network, &err), SP_OK);
+        assert_int_equal(sp_experiment_plan(e, network, SP_PLAN_SIMULATE, &plan, &err), SP_OK);
+        assert_int_equal(sim_cost_create(e, plan, NULL, &cost, &err), SP_OK);
+        int links = 0, files = 0;
+        for (int n = 0; n < cost->note_count; n++) {
+            links += strstr(cost->notes[n].text, "the links of the device file are not used") != NULL;
+            files += strncmp(cost->notes[n].text, "cost.file is not used", 21) == 0;
+        }
+        assert_int_equal(links, !cuda);
+        assert_int_equal(files, 1);
+        sim_cost_destroy(&cost);
+        sp_plan_destroy(&plan);
+        sp_network_destroy(&network);
+        sp_experiment_destroy(&e);
+    }
+    place_fini(&place);
+}
+
 /* Other sources price layers, which a measured network has none of: not silently, and not as import. */
 static void a_model_that_knows_no_measured_layers_is_refused(void **state)
 {
@@ -248,6 +282,7 @@ int main(void)
         cmocka_unit_test(pipedream_profile_reads_as_by_hand),
         cmocka_unit_test(an_empty_message_waits_for_no_bus),
         cmocka_unit_test(wrong_profiles_are_told),
+        cmocka_unit_test(keys_without_use_are_told),
         cmocka_unit_test(a_model_that_knows_no_measured_layers_is_refused),
         cmocka_unit_test(a_byte_0_is_told),
         cmocka_unit_test(a_byte_order_mark_is_left_out),

@@ -144,12 +144,8 @@ static void print_json(const struct program_setup *setup)
 {
     struct sp_summary summary;
     sp_summary_init(&summary, setup->experiment->name, setup->plan, setup->experiment->pipeline.cuts,
-                    setup->experiment->pipeline.cut_count, setup->memory, setup->analysis, NULL, 0);
-    json_t *object = sp_summary_json(&summary);
-    static const char *const timed[] = {"time_s", "samples_per_s", "speedup", "utilization"};
-    for (int t = 0; t < 4; t++)
-        json_object_set_new(object, timed[t], json_null());
-    program_print_json(object);
+                    setup->experiment->pipeline.cut_count, setup->memory, setup->analysis, NULL, NAN);
+    program_print_json(sp_summary_json(&summary));
     sp_summary_fini(&summary);
 }
 
@@ -157,6 +153,9 @@ sp_status program_schedule(const struct program *given, struct sp_error *err)
 {
     struct program_setup setup;
     struct program with_defaults = *given, *program = &with_defaults;
+    if (program->format != NULL && program->json)
+        return sp_reject(err, (struct sp_mark){.file = "command line"},
+                         "--json is a format of its own: not with --format");
     if (program->format == NULL)
         program->format = "text";
     if (program->minibatches == 0)

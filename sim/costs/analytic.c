@@ -195,7 +195,6 @@ static void fill_channels(const struct sim_device *device, const struct sp_plan 
 sp_status sim_cost_analytic(const void *known, const struct sp_experiment *experiment, const struct sp_plan *plan,
                             const struct sp_memory_plan *memory, struct sim_cost *out, struct sp_error *err)
 {
-    (void)experiment;
     (void)memory;
     (void)err;
     const struct sim_device *device = known;
@@ -204,5 +203,10 @@ sp_status sim_cost_analytic(const void *known, const struct sp_experiment *exper
             out->stages[p * plan->stage_count + i] = stage_cost(device, plan, p, i);
     fill_channels(device, plan, out);
     note_unknown(device, plan, out);
+    if (plan->shared_memory && plan->device_count > 1 && sp_experiment_is_set(experiment, "cost.device"))
+        sim_cost_note(out, SIM_NOTE_OTHER,
+                      "devices of backend %s share their memory: the links of the device file are not used "
+                      "(devices.backend: cuda has them)",
+                      experiment->devices.backend);
     return SP_OK;
 }
