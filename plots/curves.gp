@@ -70,7 +70,8 @@ foot = 18 + 18 * rows
 width = exists("wide") ? 1.6 * column_width : column_width
 height = (exists("wide") ? 300 : 250) + foot
 load plots.'/terminal.gp'
-set lmargin at screen 68.0 / width
+set lmargin at screen left_for(y_letters(low, high)) / width
+set ytics y_step(low, high)
 set rmargin at screen 1 - 16.0 / width
 set tmargin at screen 1 - 14.0 / height
 set bmargin at screen (foot + 50.0) / height

@@ -36,7 +36,6 @@ width = column_width
 foot = 18 + 18 * rows
 height = 262 + foot
 load plots.'/terminal.gp'
-set lmargin at screen 64.0 / width
 set rmargin at screen 1 - 16.0 / width
 set tmargin at screen 1 - 12.0 / height
 set bmargin at screen (foot + 50.0) / height
@@ -44,6 +43,8 @@ set xrange [-3:103]
 set xtics 0, 20, 100
 room = highest - lowest > 0 ? 0.08 * (highest - lowest) : 0.5
 set yrange [lowest - room : highest + room]
+set lmargin at screen left_for(y_letters(lowest - room, highest + room)) / width
+set ytics y_step(lowest - room, highest + room)
 set xlabel 'weights that are stale, %'.(has_interval ? intervals_note : '') offset 0, 0.3
 set ylabel 'accuracy drop, % points' offset 1.2, 0
 set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1

@@ -26,10 +26,13 @@ has_measured = 0
 has_interval = 0
 fastest = 0
 widest = 0
+low = 1e99 # of the accuracies, bars included
+high = -1e99
+span(c) = has(c) ? (low = column(c) < low ? column(c) : low, high = column(c) > high ? column(c) : high, 0) : 0
 stats all_rows(csv) using (has_accuracy = has_accuracy || has(3), has_predicted = has_predicted || has(6), \
     has_measured = has_measured || has(7), has_interval = has_interval || has(5) || has(9), \
     top = number_in(6) > number_in(7) ? number_in(6) : number_in(7), fastest = top > fastest ? top : fastest, \
-    widest = number_in(9) > widest ? number_in(9) : widest, 0) nooutput
+    widest = number_in(9) > widest ? number_in(9) : widest, span(3), span(4), span(5), 0) nooutput
 if (widest > fastest) fastest = widest < 1.4 * fastest ? widest : 1.4 * fastest # bars of two runs can be very wide
 panels = has_accuracy + (fastest > 0)
 if (panels == 0) {
@@ -43,7 +46,10 @@ each = 180
 height = panels * each + foot + 52
 load plots.'/terminal.gp'
 set multiplot
-set lmargin at screen 70.0 / width
+room = high > low ? 0.08 * (high - low) : 0.5
+letters = has_accuracy ? y_letters(low - room, high + room) : 0
+if (fastest > 0 && y_letters(0, 1.1 * fastest) > letters) letters = y_letters(0, 1.1 * fastest)
+set lmargin at screen left_for(letters) / width
 set rmargin at screen 1 - 16.0 / width
 set xrange [-3:103]
 set xtics 0, 20, 100
@@ -53,22 +59,23 @@ if (has_accuracy) {
     set tmargin at screen 1 - 12.0 / height
     set bmargin at screen 1 - (each - 4.0) / height
     if (panels > 1) { set xtics format '' }
-    if (panels == 1) { set xlabel 'switched after, % of minibatches'.(has_interval ? intervals_note : '') offset 0, 0.3 }
+    if (panels == 1) { set xlabel 'switched after, %'.(has_interval ? intervals_note : '') offset 0, 0.3 }
     set ylabel 'test accuracy, %' offset 1.2, 0
-    set offsets 0, 0, graph 0.08, graph 0.08
+    set yrange [low - room : high + room]
+    set ytics y_step(low - room, high + room)
     plot for [s = 1:series_count] rows_of(csv, series_name[s]) using 2:(known(3)) smooth unique with lines lw 1.6 \
             lc rgb color_of[s] notitle, \
         for [s = 1:series_count] rows_of(csv, series_name[s]) using 2:(known(3)):(bound(4, 3)):(bound(5, 3)) \
             with yerrorbars lw 1.4 pt mark_of[s] ps 0.8 lc rgb color_of[s] notitle
-    unset offsets
 }
 if (fastest > 0) {
     set tmargin at screen 1 - ((panels - 1) * each + 14.0) / height
     set bmargin at screen (foot + 50.0) / height
     set xtics format '%g'
-    set xlabel 'switched after, % of minibatches'.(has_interval ? intervals_note : '') offset 0, 0.3
+    set xlabel 'switched after, %'.(has_interval ? intervals_note : '') offset 0, 0.3
     set ylabel 'speedup over one device' offset 1.2, 0
     set yrange [0 : 1.1 * fastest]
+    set ytics y_step(0, 1.1 * fastest)
     plot for [s = 1:series_count] rows_of(csv, series_name[s]) using 2:(known(6)) smooth unique with lines lw 1.2 dt (5, 4) \
             lc rgb color_of[s] notitle, \
         for [s = 1:series_count] rows_of(csv, series_name[s]) using 2:(known(7)) smooth unique with lines lw 1.6 \

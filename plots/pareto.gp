@@ -32,19 +32,21 @@ width = column_width
 foot = 18 + 18 * rows
 height = 272 + foot
 load plots.'/terminal.gp'
-set lmargin at screen 76.0 / width
-set rmargin at screen 1 - 84.0 / width
+set lmargin at screen left_for(y_letters(slowest - room, fastest + room)) / width
+set ytics y_step(slowest - room, fastest + room)
+right = 84.0 + 9.2 * (strlen(sprintf('%.0f', stalest)) - 1) # of the colours' box, with its numbers and its name
+set rmargin at screen 1 - right / width
 set tmargin at screen 1 - 12.0 / height
 set bmargin at screen (foot + 50.0) / height
 set xlabel 'memory of the fullest device, '.(unit == GiB ? 'GiB' : 'MiB') offset 0, 0.3
-set ylabel 'throughput, samples/s' offset 0.4, 0
+set ylabel 'throughput, samples/s' offset 1.2, 0
 set xrange [0 : 1.06 * largest / unit]
 set yrange [slowest - room : fastest + room]
 set cbrange [0 : stalest > 0 ? stalest : 1]
 set cblabel 'staleness, updates' textcolor rgb dark offset 0.4, 0
 cb_step = stalest > 6 ? ceil(stalest / 5.0) : 1
 set cbtics cb_step scale 0.4 textcolor rgb dark
-set colorbox user origin screen 1 - 74.0 / width, screen (foot + 50.0) / height size screen 12.0 / width, screen 200.0 / height noborder
+set colorbox user origin screen 1 - (right - 10.0) / width, screen (foot + 50.0) / height size screen 12.0 / width, screen 200.0 / height noborder
 set palette defined (0 '#0072B2', 0.5 '#E4C14B', 1 '#B03A00')
 set key at screen 0.5, screen (foot - 10.0) / height center top vertical maxrows rows Left reverse samplen 0.5 width 1
 front = "< tail -n +2 '".csv."' | tr -d '\\r' | awk -F, '$10 == 1' | sort -t, -k7,7g"

@@ -34,11 +34,35 @@ rank_program = '{v[NR] = $1} END {at = share * NR; n = int(at) + (at > int(at));
 error_of(quantity, share) = real(system(sprintf("tail -n +2 '%s' | tr -d '\\r' | awk -F, -v quantity=\"%s\" ", csv, quantity). \
     quoted(error_program).' | sort -g | '.sprintf('awk -v share=%g ', share).quoted(rank_program)))
 
+# Each panel's axes, and the room for the numbers of the longest ones.
+array low[panel_count]
+array high[panel_count]
+array is_wide[panel_count]
+letters = 0
+do for [p = 1:panel_count] {
+    lowest = 1e99
+    highest = 0
+    stats rows_of(csv, line_of(panels, p)) using (number_in(3) > 0 && number_in(4) > 0 ? \
+        (lowest = $3 < lowest ? $3 : lowest, lowest = $4 < lowest ? $4 : lowest, \
+         highest = $3 > highest ? $3 : highest, highest = $4 > highest ? $4 : highest, 0) : 0) nooutput
+    if (highest <= 0) {
+        lowest = 1
+        highest = 1
+    }
+    is_wide[p] = highest > 4 * lowest
+    room = highest > lowest ? 0.12 * (highest - lowest) : 0.1 * highest
+    low[p] = is_wide[p] ? lowest / 1.3 : lowest - room
+    high[p] = is_wide[p] ? highest * 1.3 : highest + room
+    these = is_wide[p] ? y_letters_of_decades(low[p], high[p]) : y_letters(low[p], high[p])
+    letters = these > letters ? these : letters
+}
+
 columns = panel_count > 1 ? 2 : 1
 panel_rows = (panel_count + columns - 1) / columns
 rows = line_of(series, 1) eq 'all' ? 0 : (series_count + 3 * columns - 1) / (3 * columns)
 width = columns * column_width
-side = column_width - 92 # a square
+left = left_for(letters)
+side = column_width - left - 20 # a square
 each = side + 80
 foot = 18 + 18 * rows
 height = panel_rows * each + foot + 8
@@ -52,37 +76,22 @@ do for [p = 1:panel_count] {
     at_row = (p - 1) / columns
     half_of = error_of(quantity, 0.5)
     most_of = error_of(quantity, 0.9)
-    lowest = 1e99
-    highest = 0
-    set autoscale
     unset logscale
-    stats rows_of(csv, quantity) using (number_in(3) > 0 && number_in(4) > 0 ? \
-        (lowest = $3 < lowest ? $3 : lowest, lowest = $4 < lowest ? $4 : lowest, \
-         highest = $3 > highest ? $3 : highest, highest = $4 > highest ? $4 : highest, 0) : 0) nooutput
-    if (highest <= 0) {
-        lowest = 1
-        highest = 1
-    }
-    set lmargin at screen (at_column * column_width + 72.0) / width
-    set rmargin at screen (at_column * column_width + 72.0 + side) / width
+    set lmargin at screen (at_column * column_width + left) / width
+    set rmargin at screen (at_column * column_width + left + side) / width
     set tmargin at screen 1 - (at_row * each + 26.0) / height
     set bmargin at screen 1 - (at_row * each + 26.0 + side) / height
-    is_wide = highest > 4 * lowest
-    if (is_wide) {
+    set xrange [low[p]:high[p]]
+    set yrange [low[p]:high[p]]
+    set xtics autofreq format (is_wide[p] ? '%g' : '% h')
+    set ytics autofreq format (is_wide[p] ? '% g' : '% h') # the blank keeps the name off the numbers
+    if (is_wide[p]) {
         set logscale xy
-        low = lowest / 1.3
-        high = highest * 1.3
     } else {
-        room = highest > lowest ? 0.12 * (highest - lowest) : 0.1 * highest
-        low = lowest - room
-        high = highest + room
+        set ytics y_step(low[p], high[p])
     }
-    set xrange [low:high]
-    set yrange [low:high]
-    set xtics autofreq
-    set ytics autofreq
     set grid xtics ytics back lt 1 lc rgb ruled lw 0.6
-    set title sprintf('%s: half within %.2g %%, nine in ten within %.2g %%', quantity, 100 * half_of, 100 * most_of) \
+    set title sprintf('%s: half within %.2g %%, 90 %% within %.2g %%', quantity, 100 * half_of, 100 * most_of) \
         font bold(small) offset 0, -0.6
     set xlabel 'measured '.quantity offset 0, 0.3
     set ylabel 'predicted '.quantity offset 1.2, 0

@@ -27,8 +27,8 @@ do for [p = 1:panel_count] {
     height = height + 62 + row * rows_in[p]
 }
 longest = int(system("tail -n +2 ".quoted(csv)." | cut -d, -f2 | awk '{n = length($0); if (n > m) m = n} END {print m}'"))
-left = 24 + 6.6 * longest > 240 ? 240 : 24 + 6.6 * longest
-width = 1.5 * column_width
+left = 24 + 6.8 * longest > 400 ? 400 : 24 + 6.8 * longest # a label takes the room that it needs
+width = 1.5 * column_width + (left > 240 ? left - 240 : 0)
 load plots.'/terminal.gp'
 set multiplot
 set lmargin at screen left / width

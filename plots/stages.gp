@@ -51,7 +51,10 @@ dodge(s) = (s - (series_count + 1) / 2.0) * 0.5 / (series_count > 4 ? series_cou
 set multiplot
 set xrange [fewest - 0.5 : most + 0.5]
 set xtics 1
-set yrange [0 : percent ? 105 : highest * 1.12]
+top = percent ? 105 : highest * 1.12
+set yrange [0:top]
+set ytics y_step(0, top)
+left = left_for(y_letters(0, top))
 set grid ytics back lt 1 lc rgb ruled lw 0.6
 unset key
 point(c) = scaled(known(c))
@@ -60,7 +63,7 @@ do for [p = 1:panel_count] {
     panel = line_of(panels, p)
     at_column = (p - 1) % columns
     at_row = (p - 1) / columns
-    set lmargin at screen (at_column * column_width + 62.0) / width
+    set lmargin at screen (at_column * column_width + left) / width
     set rmargin at screen ((at_column + 1) * column_width - 14.0) / width
     set tmargin at screen 1 - (at_row * (each + head - 4) + head) * 1.0 / height
     set bmargin at screen 1 - (at_row * (each + head - 4) + each) * 1.0 / height

@@ -36,7 +36,7 @@ height = 264 + foot
 load plots.'/terminal.gp'
 dodge(s) = (s - (series_count + 1) / 2.0) * 0.5 / (series_count > 4 ? series_count : 4)
 set multiplot
-set lmargin at screen 58.0 / width
+set lmargin at screen left_for(strlen(sprintf('%.0f', highest))) / width
 set rmargin at screen 1 - 14.0 / width
 set tmargin at screen 1 - 14.0 / height
 set bmargin at screen (foot + 48.0) / height

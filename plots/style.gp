@@ -91,6 +91,17 @@ bound(c, mean) = has(c) ? column(c) : known(mean)
 three(x) = sprintf(x < 10 ? '%.2f' : x < 100 ? '%.1f' : '%.0f', x)
 intervals_note = ' (bars: 95 % intervals)'
 
+# A y axis from `low` to `high`: the step of its numbers (1, 2 or 5 of a power of ten, some six of them), the letters of
+# the longest, and what the axis needs at the left in pixels, its name included. In powers of ten: y_letters_of_decades.
+y_step(low, high) = (raw = (high - low) / 5.0, power = 10.0 ** floor(log10(raw)), \
+    raw < 1.5 * power ? power : raw < 3.5 * power ? 2 * power : raw < 7.5 * power ? 5 * power : 10 * power)
+longer(text) = strlen(text) > longest_text ? (longest_text = strlen(text), 0) : 0
+y_letters(low, high) = (longest_text = 0, step = y_step(low, high), \
+    (sum [t = ceil(low / step) : floor(high / step)] longer(sprintf('%g', t * step))), longest_text)
+y_letters_of_decades(low, high) = (longest_text = 0, \
+    (sum [t = floor(log10(low)) : ceil(log10(high))] longer(sprintf('%g', 10.0 ** t))), longest_text)
+left_for(letters) = 42.0 + 8.6 * (letters < 2 ? 2 : letters)
+
 # The first string of that key in a JSON file of ours, which has a key a line; '' if there is none.
 json_text(path, key) = system(sprintf("sed -n 's/^ *\"%s\": \"\\(.*\\)\",*$/\\1/p' ", key).quoted(path).\
     ' 2>/dev/null | head -n 1 | sed ''s/\\\(["\\]\)/\1/g''')

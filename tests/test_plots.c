@@ -207,14 +207,65 @@ static void damaged_tables_are_told_by_line(void **state)
     }
 }
 
+/*
+ * gnuplot leaves out a name that does not fit beside its axis' numbers, or cuts it: an axis is named upwards, its
+ * letters 12 pixels high at the left of where it is placed. Columns are 420 pixels wide.
+ */
+static void axes_have_room_for_long_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *rows;
+        int names; /* of vertical axes */
+    } cases[] = {
+        {"pareto", "3,stale,1,colocated,3,931005,10000000,120,12.5,1\n3,stale,1,colocated,3,93100,10,1,1,0\n", 2},
+        {"pareto", "3,stale,1,colocated,3,4000.25,10000000,9,12.5,1\n3,stale,1,colocated,3,4001,10,1,1,0\n", 2},
+        {"curves", "4-stage,0,0.14,2,2,0\n4-stage,1,0.1455,2,2,3\n", 1},
+        {"curves-time", "4-stage,0,0.99,2,2,0\n4-stage,1,0.99125,2,2,3\n", 1},
+        {"drop", "lenet5,4.2,0.001,,,\nlenet5,5,-0.012,,,\n", 1},
+        {"hybrid", "lenet5,50,98.715,,,112345,,,\nlenet5,60,98.72,,,1,,,\n", 2},
+        {"hybrid", "lenet5,50,,,,112345,,,\nlenet5,60,,,,1,,,\n", 1},
+        {"speedup", "all,stale,2,2,0.0019,,,,,\n", 1},
+        {"utilization-stages", "all,stale,2,2,0.9,,,,,\n", 1},
+        {"prediction", "memory (MiB),a,12345.5,12399,,\nmemory (MiB),a,12346,12388,,\n", 1},
+        {"prediction", "time (s),a,0.00003,0.00004,,\ntime (s),a,31234,33333,,\n", 1},
+        {"staleness", "a,0,123456,123456\na,1,0,0\n", 1},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        size_t s = 0, size;
+        while (strcmp(scripts[s].name, cases[c].script) != 0)
+            s++;
+        char *table = sp_format("%s\n%s", scripts[s].header, cases[c].rows), *said, *picture, *svg;
+        struct sp_error err = {0};
+        int names = 0;
+        write_table(table, strlen(table));
+        assert_int_equal(draw(cases[c].script, "svg", &said, &picture), 0);
+        assert_int_equal(sp_file_read(picture, 1 << 24, NULL, &svg, &size, &err), SP_OK);
+        for (const char *at = strstr(svg, "translate("); at != NULL; at = strstr(at + 1, "translate(")) {
+            double x, y;
+            int angle;
+            if (sscanf(at, "translate(%lf,%lf) rotate(%d)", &x, &y, &angle) != 3 || angle != 270)
+                continue;
+            names++;
+            if (x < 12 || x > 416)
+                fail_msg("%s: an axis' name is cut off at %.1f with\n%s", cases[c].script, x, cases[c].rows);
+        }
+        if (names != cases[c].names)
+            fail_msg("%s: %d names of axes, not %d, with\n%s", cases[c].script, names, cases[c].names, cases[c].rows);
+        free(table);
+        free(said);
+        free(picture);
+        free(svg);
+    }
+}
+
 int main(void)
 {
     setenv("LC_ALL", "C.UTF-8", 1); /* as the program does */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_script_is_tested),
-        cmocka_unit_test(one_row_is_drawn_in_every_form),
-        cmocka_unit_test(tables_without_rows_are_told),
-        cmocka_unit_test(damaged_tables_are_told_by_line),
+        cmocka_unit_test(every_script_is_tested),          cmocka_unit_test(one_row_is_drawn_in_every_form),
+        cmocka_unit_test(tables_without_rows_are_told),    cmocka_unit_test(damaged_tables_are_told_by_line),
+        cmocka_unit_test(axes_have_room_for_long_numbers),
     };
     return cmocka_run_group_tests_name("plots", tests, test_folder_make, test_folder_remove);
 }
