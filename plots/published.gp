@@ -16,13 +16,16 @@ most_panels = 6
 most_rows = 24
 panels = values_of(csv, 1, most_panels)
 panel_count = lines_in(panels)
+panels_there = lines_in(values_of(csv, 1, 100000))
 array rows_in[panel_count]
+array rows_there[panel_count]
 array has_interval[panel_count]
 row = 24
 height = 40
 do for [p = 1:panel_count] {
     stats rows_of(csv, line_of(panels, p)) using (number_in(7)) nooutput
     has_interval[p] = STATS_max > 0
+    rows_there[p] = int(STATS_records)
     rows_in[p] = STATS_records > most_rows ? most_rows : int(STATS_records)
     height = height + 62 + row * rows_in[p]
 }
@@ -56,7 +59,8 @@ do for [p = 1:panel_count] {
     set xrange [lowest - room : highest + room]
     set yrange [rows_in[p] - 0.5 : -0.5]
     set xtics autofreq
-    set xlabel quantity.(has_interval[p] ? intervals_note : '') offset 0, 0.3
+    left_out = first_of(rows_in[p], rows_there[p], 'points')
+    set xlabel quantity.(has_interval[p] ? intervals_note : '').(left_out eq '' ? '' : ', '.left_out) offset 0, 0.3
     plot rows_of(csv, quantity) using (lowest - room):0:(strcol(2)) with labels right offset -0.8, 0 font size(small) \
              textcolor rgb dark noenhanced notitle, \
          rows_of(csv, quantity) using (known(3)):0 with points pt 12 ps 1.3 lw 1.4 lc rgb dark notitle, \
@@ -65,6 +69,7 @@ do for [p = 1:panel_count] {
              lc rgb blue notitle
 }
 load plots.'/below.gp'
+set label 1 first_of(panel_count, panels_there, 'quantities') at screen 0.5, screen 36.0 / height center textcolor rgb dark noenhanced
 set key at screen 0.5, screen 26.0 / height center top horizontal Left reverse samplen 0.5 width 1
 plot NaN notitle, keyentry with points pt 12 ps 1.3 lw 1.4 lc rgb dark title 'published', \
     keyentry with points pt 6 ps 0.9 lw 1.4 lc rgb vermilion title 'predicted', \

@@ -13,8 +13,10 @@ if (wrong ne '') {
 most_panels = 6
 panels = values_of(csv, 1, most_panels)
 panel_count = lines_in(panels)
+panels_there = lines_in(values_of(csv, 1, 100000))
 series = values_of(csv, 2, most_series)
 series_count = lines_in(series)
+series_there = lines_in(values_of(csv, 2, 100000))
 array series_name[series_count]
 do for [s = 1:series_count] {
     series_name[s] = line_of(series, s)
@@ -42,8 +44,12 @@ columns = panel_count > 1 ? 2 : 1
 rows = (panel_count + columns - 1) / columns
 series_rows = (series_count + 3 * columns - 1) / (3 * columns)
 width = columns * column_width
+# What is left out is told below the panels.
+left_out = first_of(panel_count, panels_there, 'panels'). \
+    (panels_there > panel_count && series_there > series_count ? ', ' : ''). \
+    first_of(series_count, series_there, 'series')
 head = 46
-foot = 62 + (line_of(series, 1) eq 'all' ? 0 : 18 * series_rows)
+foot = 62 + (left_out eq '' ? 0 : 20) + (line_of(series, 1) eq 'all' ? 0 : 18 * series_rows)
 each = 236
 height = rows * (each + head) + foot - (rows - 1) * 4
 load plots.'/terminal.gp'
@@ -85,7 +91,8 @@ do for [p = 1:panel_count] {
 }
 # The legend, below all panels: the series, then what the marks mean.
 load plots.'/below.gp'
-set key at screen 0.5, screen (foot - 34.0) / height center top vertical maxrows series_rows Left reverse samplen 0.5 width 1
+set label 1 left_out at screen 0.5, screen (foot - 22.0) / height center textcolor rgb dark noenhanced
+set key at screen 0.5, screen (foot - (left_out eq '' ? 34.0 : 48.0)) / height center top vertical maxrows series_rows Left reverse samplen 0.5 width 1
 plot NaN notitle, for [s = 1:series_count] keyentry with points pt mark_of[s] ps 0.75 lc rgb color_of[s] \
         title (series_name[s] eq 'all' ? '' : series_name[s])
 set key at screen 0.5, screen 24.0 / height center top horizontal Left reverse samplen 2.5 width 1

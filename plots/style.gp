@@ -90,6 +90,7 @@ known(c) = has(c) ? column(c) : NaN
 bound(c, mean) = has(c) ? column(c) : known(mean)
 three(x) = sprintf(x < 10 ? '%.2f' : x < 100 ? '%.1f' : '%.0f', x)
 intervals_note = ' (bars: 95 % intervals)'
+first_of(shown, there, what) = there > shown ? sprintf('the first %d of %d %s', shown, there, what) : ''
 
 # A y axis from `low` to `high`: the step of its numbers (1, 2 or 5 of a power of ten, some six of them), the letters of
 # the longest, and what the axis needs at the left in pixels, its name included. In powers of ten: y_letters_of_decades.

@@ -259,13 +259,50 @@ static void axes_have_room_for_long_numbers(void **state)
     }
 }
 
+/* 7 panels of 1 row, and 25 rows of one panel: what the picture has no room for is told in it. */
+static void what_is_left_out_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *row, *told; /* NULL: nothing */
+        int panels, rows;
+    } cases[] = {{"speedup", "stale,2,2,1.9,,,,,", "the first 6 of 7 panels", 7, 1},
+                 {"speedup", "stale,2,2,1.9,,,,,", NULL, 6, 1},
+                 {"published", "lenet5,1.65,1.648,,,", "time 1, the first 24 of 25 points", 1, 25},
+                 {"published", "lenet5,1.65,1.648,,,", "the first 6 of 7 quantities", 7, 1},
+                 {"published", "lenet5,1.65,1.648,,,", NULL, 6, 24}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        size_t s = 0, size;
+        while (strcmp(scripts[s].name, cases[c].script) != 0)
+            s++;
+        char *table = sp_format("%s\n", scripts[s].header), *said, *picture, *svg;
+        struct sp_error err = {0};
+        for (int r = 0; r < cases[c].panels * cases[c].rows; r++) {
+            char *longer = sp_format("%stime %d,%s\n", table, 1 + r % cases[c].panels, cases[c].row);
+            free(table);
+            table = longer;
+        }
+        write_table(table, strlen(table));
+        assert_int_equal(draw(cases[c].script, "svg", &said, &picture), 0);
+        assert_int_equal(sp_file_read(picture, 1 << 24, NULL, &svg, &size, &err), SP_OK);
+        bool told = strstr(svg, cases[c].told != NULL ? cases[c].told : "the first ") != NULL;
+        if (told != (cases[c].told != NULL))
+            fail_msg("%s of %d panels: %s", cases[c].script, cases[c].panels,
+                     told ? "nothing is left out" : cases[c].told);
+        free(table);
+        free(said);
+        free(picture);
+        free(svg);
+    }
+}
+
 int main(void)
 {
     setenv("LC_ALL", "C.UTF-8", 1); /* as the program does */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_script_is_tested),          cmocka_unit_test(one_row_is_drawn_in_every_form),
         cmocka_unit_test(tables_without_rows_are_told),    cmocka_unit_test(damaged_tables_are_told_by_line),
-        cmocka_unit_test(axes_have_room_for_long_numbers),
+        cmocka_unit_test(axes_have_room_for_long_numbers), cmocka_unit_test(what_is_left_out_is_told),
     };
     return cmocka_run_group_tests_name("plots", tests, test_folder_make, test_folder_remove);
 }
