@@ -142,6 +142,23 @@ static sp_status write_candidates(const char *folder, const struct sp_experiment
     return sp_file_commit(&file, err);
 }
 
+/* What a search leaves beside the run of the best: `given`, the experiment that was searched, all plans, and a
+ * summary.json with what the search says of them. */
+static sp_status write_search(const char *folder, const char *given, const struct program_setup *setup,
+                              const struct program_result *result, const struct sim_search *search,
+                              struct sp_error *err)
+{
+    char *yaml = sp_format("%s/plan.yaml", folder), *summary = sp_format("%s/summary.json", folder);
+    sp_status status = sp_file_write(yaml, given, err);
+    if (status == SP_OK)
+        status = write_candidates(folder, setup->experiment, search, err);
+    if (status == SP_OK)
+        status = program_write_json(summary, search_json(setup, result, search), err);
+    free(yaml);
+    free(summary);
+    return status;
+}
+
 static char *cuts_text(const struct sim_candidate *c)
 {
     char *text = sp_strdup("[");
@@ -245,7 +262,10 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
     struct program_result result = {0};
     struct sim_search search = {0};
     struct sp_hold hold = {0};
+    char *given = NULL;
     sp_status status = program_read(program, &setup.experiment, err);
+    if (status == SP_OK)
+        given = sp_experiment_yaml(setup.experiment);
     if (status == SP_OK)
         status = sp_experiment_network(setup.experiment, &setup.network, err);
     if (status == SP_OK)
@@ -260,13 +280,14 @@ sp_status program_plan(const struct program *program, struct sp_error *err)
         status = program_leave_run(program, &setup, &result, err);
     if (status == SP_OK) {
         char *folder = program_folder(program, &setup);
-        status = write_candidates(folder, setup.experiment, &search, err);
+        status = write_search(folder, given, &setup, &result, &search, err);
         free(folder);
     }
     if (status == SP_OK && program->json)
         program_print_json(search_json(&setup, &result, &search));
     else if (status == SP_OK)
         print_search(&setup, &search);
+    free(given);
     sp_folder_let_go(&hold);
     sim_search_fini(&search);
     program_result_fini(&result);

@@ -123,7 +123,7 @@ static sp_status write_figures(struct report *report, const struct run *run, str
                            report_has(run->main->folder, "devices.csv"),
                            report_has(run->main->folder, "losses.csv"),
                            true,
-                           report_has(report->folder, "candidates.csv")};
+                           run_is_plan(run) && report_has(report->folder, "candidates.csv")};
     sp_page_say(&report->page, "h2", "Figures");
     sp_page_say(&report->page, "p class=\"note\"", "As SVG, PDF and PNG in %s.", report->figures);
     fputs("<div class=\"figures\">\n", report->page.out);
@@ -142,12 +142,22 @@ static sp_status write_figures(struct report *report, const struct run *run, str
 
 static void write_reproduce(struct report *report, const struct run *run)
 {
-    /* The experiment.yaml of a plan is that of the best. */
-    const char *command = run_is_comparison(run) ? "compare" : run_has_side(run, MEASURED) ? "train" : "sim";
-    sp_page_say(&report->page, "h2", "To reproduce it");
+    /* The experiment.yaml of a plan is that of the best; plan.yaml is the one that was searched. */
+    bool search = run_is_plan(run) && report_has(report->folder, "plan.yaml");
+    const char *command = run_is_comparison(run)        ? "compare"
+                          : run_has_side(run, MEASURED) ? "train"
+                          : search                      ? "plan"
+                                                        : "sim";
     bool baseline = !run_is_comparison(run) && isfinite(run_number(run, MEASURED, "speedup"));
-    sp_page_say(&report->page, "pre", "build/stalepipe %s%s %s/experiment.yaml -o again\nbuild/stalepipe report again",
-                command, baseline ? " --baseline" : "", run->main->folder);
+    char repeat[32] = "";
+    if (run_repeats(run) > 0)
+        snprintf(repeat, sizeof repeat, " --repeat %d", run_repeats(run));
+    sp_page_say(&report->page, "h2", "To reproduce it");
+    sp_page_say(&report->page, "pre", "build/stalepipe %s%s%s %s/%s.yaml -o again\nbuild/stalepipe report again",
+                command, baseline ? " --baseline" : "", repeat, run->main->folder, search ? "plan" : "experiment");
+    if (run_is_plan(run) && !search)
+        sp_page_say(&report->page, "p class=\"note\"",
+                    "It reproduces the plan that was found; what was searched is not kept here.");
     report_experiment(report, run->main->folder);
     sp_page_say(&report->page, "p class=\"note\"", "%s",
                 run_is_comparison(run) ? "Both sides as one trace for Perfetto (ui.perfetto.dev): trace.json."

@@ -51,5 +51,17 @@ void run_write_answer(struct report *report, const struct run *run);
 /* Tables (report_run_tables.c): the run as a whole; its instructions, waits, stages and epochs. */
 void run_write_numbers(struct report *report, const struct run *run);
 void run_write_details(struct report *report, const struct run *run);
+/* How values are shown; 32 bytes. */
+const char *run_show_seconds(double x, char *buffer);
+const char *run_show_real(double x, char *buffer);
+const char *run_show_percent(double x, char *buffer);
+
+/* What is behind a prediction (report_run_search.c): a sentence on the search of a plan; a list of the costs' notes; a
+ * table of runs whose durations vary, and how many there are. Nothing where there are none. */
+bool run_is_plan(const struct run *run);
+void run_write_search(struct report *report, const struct run *run);
+void run_write_notes(struct report *report, const struct run *run);
+int run_repeats(const struct run *run);
+void run_write_intervals(struct report *report, const struct run *run);
 
 #endif

@@ -212,5 +212,7 @@ void run_write_answer(struct report *report, const struct run *run)
     write_speed_sentence(report, run);
     write_cost_sentence(report, run);
     write_last_sentence(report, run);
+    run_write_search(report, run);
     fputs("</div>\n", report->page.out);
+    run_write_notes(report, run);
 }

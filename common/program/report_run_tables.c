@@ -22,12 +22,12 @@ static void write_row(struct report *report, const struct run *run, const char *
     sp_page_row(&report->page, "td", cells, count);
 }
 
-static const char *show_real(double x, char *buffer)
+const char *run_show_real(double x, char *buffer)
 {
     return report_real(x, buffer);
 }
 
-static const char *show_percent(double x, char *buffer)
+const char *run_show_percent(double x, char *buffer)
 {
     if (isfinite(x))
         snprintf(buffer, 32, "%.1f %%", 100 * x);
@@ -41,7 +41,7 @@ static const char *show_bytes(double x, char *buffer)
     return isfinite(x) ? program_bytes(x, buffer) : strcpy(buffer, "-");
 }
 
-static const char *show_seconds(double x, char *buffer)
+const char *run_show_seconds(double x, char *buffer)
 {
     return program_seconds(x, buffer);
 }
@@ -64,12 +64,12 @@ void run_write_numbers(struct report *report, const struct run *run)
     static const struct {
         const char *name, *key;
         const char *(*show)(double, char *);
-    } rows[] = {{"time of the training loop", "time_s", show_seconds},
-                {"samples a second", "samples_per_s", show_real},
-                {"speedup over one device", "speedup", show_real},
-                {"utilization, mean of the devices", "utilization", show_percent},
-                {"weights that are stale", "stale_weight_fraction", show_percent},
-                {"test accuracy", "accuracy", show_percent}};
+    } rows[] = {{"time of the training loop", "time_s", run_show_seconds},
+                {"samples a second", "samples_per_s", run_show_real},
+                {"speedup over one device", "speedup", run_show_real},
+                {"utilization, mean of the devices", "utilization", run_show_percent},
+                {"weights that are stale", "stale_weight_fraction", run_show_percent},
+                {"test accuracy", "accuracy", run_show_percent}};
     double x[SIDES];
     char name[64];
     sp_page_say(&report->page, "h2", run_is_comparison(run) ? "Predicted and measured" : "In numbers");
@@ -87,6 +87,7 @@ void run_write_numbers(struct report *report, const struct run *run)
         write_row(report, run, name, x, show_bytes);
     }
     sp_page_table_end(&report->page);
+    run_write_intervals(report, run);
 }
 
 static void write_stages(struct report *report, const struct run *run)
@@ -130,7 +131,7 @@ static void write_instructions(struct report *report, const struct run *run)
                     x[s] = sp_timeline_median(&run->sides[s].timeline, kinds[k], (int)i).seconds;
             snprintf(name, sizeof name, "stage %zu, %s", i, sp_span_kind_names[kinds[k]]);
             if (isfinite(x[PREDICTED]) || isfinite(x[MEASURED]))
-                write_row(report, run, name, x, show_seconds);
+                write_row(report, run, name, x, run_show_seconds);
         }
     sp_page_table_end(&report->page);
 }
@@ -155,7 +156,7 @@ static void write_waits(struct report *report, const struct run *run)
             }
             begun = true;
             snprintf(name, sizeof name, "device %zu, for %s", d, sp_wait_names[w]);
-            write_row(report, run, name, x, show_seconds);
+            write_row(report, run, name, x, run_show_seconds);
         }
     if (begun)
         sp_page_table_end(&report->page);
@@ -180,7 +181,7 @@ static void write_epochs(struct report *report, const struct run *run)
         program_seconds(report_number(epoch, "time_s"), texts[1]);
         snprintf(texts[2], 32, "%.4f", report_number(epoch, "loss"));
         snprintf(texts[3], 32, "%.4f", report_number(epoch, "test_loss"));
-        show_percent(report_number(epoch, "accuracy"), texts[4]);
+        run_show_percent(report_number(epoch, "accuracy"), texts[4]);
         report_real(report_number(epoch, "samples_per_s"), texts[5]);
         for (int c = 0; c < CELLS; c++)
             cells[c] = texts[c];
