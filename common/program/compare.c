@@ -5,6 +5,9 @@
 #include "common/file.h"
 #include "common/program/program.h"
 
+#include <gsl/gsl_sort.h>
+#include <gsl/gsl_statistics_double.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +21,24 @@ static void print_row(const char *what, const char *unit, double scale, double p
         printf("%10s   %s\n", measured == predicted ? "equal" : "-", unit);
 }
 
-/* Mean milliseconds of a stage's instructions of one kind, of those that the trace kept; NAN: none. */
-static double mean_ms(const struct sp_trace *trace, int stage, enum sp_span_kind kind)
+/* The median of a stage's instructions of one kind in milliseconds, of those that the trace kept; NAN: none. */
+static double median_ms(const struct sp_trace *trace, int stage, enum sp_span_kind kind)
 {
-    double sum = 0;
-    int64_t count = 0;
+    size_t count = 0, room = 1;
+    for (int d = 0; d < trace->device_count; d++)
+        room += (size_t)trace->lanes[d].count;
+    double *seconds = sp_alloc(room * sizeof *seconds);
     for (int d = 0; d < trace->device_count; d++)
         for (int64_t s = 0; s < trace->lanes[d].count; s++) {
             const struct sp_span *span = &trace->lanes[d].spans[s];
             if (span->stage != stage || span->kind != kind)
                 continue;
-            sum += span->end_s - span->start_s;
-            count++;
+            seconds[count++] = span->end_s - span->start_s;
         }
-    return count > 0 ? 1e3 * sum / (double)count : NAN;
+    gsl_sort(seconds, 1, count);
+    double median = count > 0 ? 1e3 * gsl_stats_median_from_sorted_data(seconds, 1, count) : NAN;
+    free(seconds);
+    return median;
 }
 
 /* Where a prediction of time is off: by stage and kind of instruction. */
@@ -39,10 +46,11 @@ static void print_stages(const struct program_result *predicted, const struct pr
 {
     static const enum sp_span_kind kinds[] = {SP_SPAN_FORWARD, SP_SPAN_BACKWARD, SP_SPAN_UPDATE};
     char row[64];
+    puts("  an instruction, median");
     for (int i = 0; i < measured->summary.stage_count; i++)
         for (int k = 0; k < 3; k++) {
-            snprintf(row, sizeof row, "%s, stage %d", sp_span_kind_names[kinds[k]], i);
-            print_row(row, "ms", 1, mean_ms(predicted->trace, i, kinds[k]), mean_ms(measured->trace, i, kinds[k]));
+            snprintf(row, sizeof row, "  %s, stage %d", sp_span_kind_names[kinds[k]], i);
+            print_row(row, "ms", 1, median_ms(predicted->trace, i, kinds[k]), median_ms(measured->trace, i, kinds[k]));
         }
 }
 
