@@ -15,17 +15,18 @@ const char *const sp_wait_names[SP_WAIT_COUNT] = {
     [SP_WAIT_WEIGHTS] = "weights", [SP_WAIT_DATA] = "data",
 };
 
+const enum sp_wait sp_wait_causes[SP_PAYLOAD_COUNT] = {
+    [SP_PAYLOAD_ACTIVATION] = SP_WAIT_INPUT, [SP_PAYLOAD_GRADIENT] = SP_WAIT_GRADIENT,
+    [SP_PAYLOAD_STASH] = SP_WAIT_WEIGHTS,    [SP_PAYLOAD_WEIGHTS] = SP_WAIT_WEIGHTS,
+    [SP_PAYLOAD_CREDIT] = SP_WAIT_BUFFER,
+};
+
 void sp_waits_of(const struct sp_lane_total *total, double wait_s[SP_WAIT_COUNT])
 {
-    static const enum sp_wait causes[SP_PAYLOAD_COUNT] = {
-        [SP_PAYLOAD_ACTIVATION] = SP_WAIT_INPUT, [SP_PAYLOAD_GRADIENT] = SP_WAIT_GRADIENT,
-        [SP_PAYLOAD_STASH] = SP_WAIT_WEIGHTS,    [SP_PAYLOAD_WEIGHTS] = SP_WAIT_WEIGHTS,
-        [SP_PAYLOAD_CREDIT] = SP_WAIT_BUFFER,
-    };
     for (int w = 0; w < SP_WAIT_COUNT; w++)
         wait_s[w] = 0;
     for (int p = 0; p < SP_PAYLOAD_COUNT; p++)
-        wait_s[causes[p]] += total->wait_s[p];
+        wait_s[sp_wait_causes[p]] += total->wait_s[p];
     wait_s[SP_WAIT_DATA] += total->data_wait_s;
 }
 

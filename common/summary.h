@@ -22,7 +22,8 @@ enum sp_wait {
     SP_WAIT_DATA,     /* the loader (real runs) */
     SP_WAIT_COUNT
 };
-extern const char *const sp_wait_names[SP_WAIT_COUNT]; /* the JSON keys */
+extern const char *const sp_wait_names[SP_WAIT_COUNT];      /* the JSON keys */
+extern const enum sp_wait sp_wait_causes[SP_PAYLOAD_COUNT]; /* what a message is waited for as */
 
 /* The waits of a lane, by cause. */
 void sp_waits_of(const struct sp_lane_total *total, double wait_s[SP_WAIT_COUNT]);

@@ -3,7 +3,7 @@
  * pointing at an instruction (or tapping it) shows it and its twin on the other side.
  *
  * A .timeline has its data in a JSON script:
- *   {kinds, payloads, windows: [{name, minibatches, sides: [{label, devices, lanes, length, spans}]}]}
+ *   {kinds, payloads, waits, windows: [{name, minibatches, sides: [{label, devices, lanes, length, spans}]}]}
  * with times in microseconds from the window's start. `spans` is flat, FIELDS numbers a span.
  */
 'use strict';
@@ -315,7 +315,8 @@ class Timeline {
     }
 
     describe(side, at) {
-        const spans = side.spans, kind = this.data.kinds[spans[at + KIND]], payload = this.data.payloads[spans[at + PAYLOAD]];
+        const spans = side.spans, kind = this.data.kinds[spans[at + KIND]], waits = kind === 'wait',
+            payload = this.data[waits ? 'waits' : 'payloads'][spans[at + PAYLOAD]];
         const title = document.createElement('b'), list = document.createElement('dl');
         const row = (name, value) => {
             const dt = document.createElement('dt'), dd = document.createElement('dd');
@@ -323,7 +324,7 @@ class Timeline {
             dd.textContent = value;
             list.append(dt, dd);
         };
-        title.textContent = LETTERS[kind] ? this.nameOf(spans, at) : NAMES[kind] + (payload ? ': ' + payload : '');
+        title.textContent = LETTERS[kind] ? this.nameOf(spans, at) : NAMES[kind] + (payload ? (waits ? ' for ' : ': ') + payload : '');
         if (LETTERS[kind]) row('instruction', NAMES[kind]);
         row('on', side.lanes[spans[at + LANE]]);
         row('stage', spans[at + STAGE]);

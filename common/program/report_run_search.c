@@ -2,7 +2,6 @@
  * What is behind a prediction: the planner's search, the notes of the costs, and runs whose durations vary.
  */
 #include "common/alloc.h"
-#include "common/program/program.h"
 #include "common/program/report_run.h"
 
 #include <stdlib.h>
@@ -24,7 +23,7 @@ void run_write_search(struct report *report, const struct run *run)
         return;
     if (isfinite(bound)) {
         free(others);
-        others = sp_format("what was not simulated takes at least %s%s", program_seconds(bound, least),
+        others = sp_format("what was not simulated takes at least %s%s", run_show_seconds(bound, least),
                            whole ? "" : " a minibatch");
     }
     sp_page_say(&report->page, "p",

@@ -43,7 +43,10 @@ static const char *show_bytes(double x, char *buffer)
 
 const char *run_show_seconds(double x, char *buffer)
 {
-    return program_seconds(x, buffer);
+    char *micro = strstr(program_seconds(x, buffer), " us"); /* as the figures have it */
+    if (micro != NULL)
+        strcpy(micro, " \xC2\xB5s");
+    return buffer;
 }
 
 static void begin_table(struct report *report, const struct run *run, const char *what)
@@ -178,7 +181,7 @@ static void write_epochs(struct report *report, const struct run *run)
         char texts[CELLS][32];
         const char *cells[CELLS];
         snprintf(texts[0], 32, "%.0f", report_number(epoch, "epoch"));
-        program_seconds(report_number(epoch, "time_s"), texts[1]);
+        run_show_seconds(report_number(epoch, "time_s"), texts[1]);
         snprintf(texts[2], 32, "%.4f", report_number(epoch, "loss"));
         snprintf(texts[3], 32, "%.4f", report_number(epoch, "test_loss"));
         run_show_percent(report_number(epoch, "accuracy"), texts[4]);

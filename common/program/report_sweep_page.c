@@ -174,14 +174,22 @@ static void write_answer(struct report *report, const struct sweep *sweep)
     fputs("</div>\n", report->page.out);
 }
 
-/* What was varied: the swept keys, each with its values. */
+/* Whether a column of the swept keys says what a point is called or what others report of it. */
+static bool is_no_choice(const char *key)
+{
+    return strcmp(key, "label") == 0 || strcmp(key, "name") == 0 || strcmp(key, "published") == 0;
+}
+
+/* What was varied: the swept keys. */
 static void write_question(struct report *report, const struct sweep *sweep)
 {
     const struct sp_table *results = &sweep->results;
     int first = sp_table_column(results, "reason") + 1;
     char *keys = sp_strdup("");
     for (int c = first; c > 0 && c < results->columns; c++) {
-        char *longer = sp_format("%s%s%s", keys, c > first ? ", " : "", results->names[c]);
+        if (is_no_choice(results->names[c]))
+            continue;
+        char *longer = sp_format("%s%s%s", keys, keys[0] != '\0' ? ", " : "", results->names[c]);
         free(keys);
         keys = longer;
     }

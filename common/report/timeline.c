@@ -1,6 +1,7 @@
 #include "common/report/timeline.h"
 #include "common/alloc.h"
 #include "common/report/table.h"
+#include "common/summary.h"
 
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
@@ -229,9 +230,11 @@ static int choose_windows(const struct sp_timeline *sides, int count, struct win
 static void write_data(FILE *out, const struct sp_timeline *sides, int count, const struct window *windows,
                        int window_count)
 {
-    const char *payloads[SP_PAYLOAD_COUNT + 1];
+    const char *payloads[SP_PAYLOAD_COUNT + 1], *waits[SP_PAYLOAD_COUNT + 1];
     memcpy(payloads, sp_payload_names, SP_PAYLOAD_COUNT * sizeof *payloads);
-    payloads[SP_PAYLOAD_COUNT] = "";
+    for (int p = 0; p < SP_PAYLOAD_COUNT; p++)
+        waits[p] = sp_wait_names[sp_wait_causes[p]];
+    payloads[SP_PAYLOAD_COUNT] = waits[SP_PAYLOAD_COUNT] = "";
     int microbatches = 1;
     for (int s = 0; s < count; s++)
         if (sides[s].microbatches > microbatches)
@@ -240,6 +243,8 @@ static void write_data(FILE *out, const struct sp_timeline *sides, int count, co
     write_names(out, sp_span_kind_names, SP_SPAN_KIND_COUNT);
     fputs(",\"payloads\":", out);
     write_names(out, payloads, SP_PAYLOAD_COUNT + 1);
+    fputs(",\"waits\":", out);
+    write_names(out, waits, SP_PAYLOAD_COUNT + 1);
     fputs(",\"windows\":[", out);
     for (int w = 0; w < window_count; w++) {
         fprintf(out, "%s{\"name\":\"%s\",\"minibatches\":%" PRId64 ",\"sides\":[", w > 0 ? "," : "", windows[w].name,
