@@ -15,17 +15,15 @@ bool run_is_plan(const struct run *run)
 void run_write_search(struct report *report, const struct run *run)
 {
     const json_t *summary = run->main->summary;
+    if (!run_is_plan(run))
+        return;
     const char *objective = report_string(summary, "objective"), *doubt = report_string(summary, "doubt");
     bool whole = strcmp(objective, "time") == 0;
     double bound = report_number(summary, whole ? "bound_time_s" : "bound_s");
-    char least[32], *others = sp_strdup("there are no others");
-    if (!run_is_plan(run))
-        return;
-    if (isfinite(bound)) {
-        free(others);
-        others = sp_format("what was not simulated takes at least %s%s", run_show_seconds(bound, least),
-                           whole ? "" : " a minibatch");
-    }
+    char least[32];
+    char *others = isfinite(bound) ? sp_format("what was not simulated takes at least %s%s",
+                                               run_show_seconds(bound, least), whole ? "" : " a minibatch")
+                                   : sp_strdup("there are no others");
     sp_page_say(&report->page, "p",
                 "The planner chose it for %s, the best of %.0f plans, %.0f of them simulated. %s%s%s%s.", objective,
                 report_number(summary, "searched"), report_number(summary, "simulated"),
