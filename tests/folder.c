@@ -1,6 +1,7 @@
 #include "tests/folder.h"
 
 #include "common/alloc.h"
+#include "common/file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,17 @@ int test_folder_remove(void **state)
     int status = system(command);
     free(command);
     return status;
+}
+
+char *test_read(const char *name)
+{
+    char *path = sp_format("%s/%s", test_folder, name), *text;
+    size_t size;
+    struct sp_error err = {0};
+    if (sp_file_read(path, 1 << 26, NULL, &text, &size, &err) != SP_OK)
+        fail_msg("%s", err.text);
+    free(path);
+    return text;
 }
 
 void test_shell(const char *form, ...)

@@ -32,17 +32,6 @@ static char *write_file(const char *name, const char *text)
     return path;
 }
 
-static char *read_file(const char *name)
-{
-    char *path = sp_format("%s/%s", test_folder, name), *text;
-    size_t size;
-    struct sp_error err = {0};
-    if (sp_file_read(path, 1 << 26, NULL, &text, &size, &err) != SP_OK)
-        fail_msg("%s", err.text);
-    free(path);
-    return text;
-}
-
 /* Runs build/stalepipe with these words; its exit status. What it says lands in FOLDER/said. */
 static int run_program(const char *words)
 {
@@ -253,14 +242,14 @@ static void the_page_of_a_run_needs_nothing_else(void **state)
     free(write_file("page.yaml", experiment));
     char *words = sp_format("sim %s/page.yaml -o %s/run", test_folder, test_folder), *said = NULL;
     if (run_program(words) != 0)
-        fail_msg("%s: %s", words, said = read_file("said"));
+        fail_msg("%s: %s", words, said = test_read("said"));
     free(words);
     words = sp_format("report %s/run", test_folder);
     if (run_program(words) != 0)
-        fail_msg("%s: %s", words, said = read_file("said"));
+        fail_msg("%s: %s", words, said = test_read("said"));
     free(words);
     free(said);
-    char *html = read_file("run/report.html"), *csv = sp_format("%s/run/timeline.csv", test_folder);
+    char *html = test_read("run/report.html"), *csv = sp_format("%s/run/timeline.csv", test_folder);
     check_alone(html);
     check_nesting(html);
     check_timeline(html, csv);
@@ -270,7 +259,7 @@ static void the_page_of_a_run_needs_nothing_else(void **state)
     assert_int_equal(occurrences(html, "<figure"), 3); /* utilization, memory, staleness */
     free(html);
     free(csv);
-    char *staleness = read_file("run/figures/staleness.csv");
+    char *staleness = test_read("run/figures/staleness.csv");
     assert_non_null(strstr(staleness, "forward pass,0,4,\nforward pass,1,2,\nforward pass,2,0,\n"));
     free(staleness);
 }
@@ -283,7 +272,7 @@ static void plans_that_take_no_time_are_listed(void **state)
     char *yaml = write_file("zero.yaml", "pipeline: {cuts: auto}\ndevices: {count: 1}\n");
     char *words = sp_format("plan %s --set 'network={profile: %s}' --json -o %s/zero", yaml, csv, test_folder);
     assert_int_equal(run_program(words), 0);
-    char *said = read_file("said"), *listed = read_file("zero/candidates.csv");
+    char *said = test_read("said"), *listed = test_read("zero/candidates.csv");
     assert_true(occurrences(said, "\"samples_per_s\": 0.0") > 1); /* the summary's is one */
     assert_int_equal(occurrences(listed, "inf"), 0);
     free(said);
@@ -300,7 +289,7 @@ static void a_figure_that_fails_leaves_the_page(void **state)
     char *words = sp_format("report %s/run", test_folder);
     free(write_file("run/devices.csv", "nothing\n"));
     assert_int_equal(run_program(words), 1);
-    char *html = read_file("run/report.html");
+    char *html = test_read("run/report.html");
     check_nesting(html);
     assert_int_equal(occurrences(html, "No figure: "), 2); /* utilization, memory */
     assert_int_equal(occurrences(html, "<figure"), 1);
@@ -320,18 +309,18 @@ static void what_came_last_is_reported(void **state)
     free(write_file("both/summary.json", "{\"trained\": true}"));
     assert_int_equal(run_program(words), 0);
     assert_int_equal(run_program(report), 0);
-    text = read_file("both/report.html");
+    text = test_read("both/report.html");
     assert_int_equal(occurrences(text, "<h1>page: predicted</h1>"), 1);
     free(text);
-    text = read_file("both/summary.json.old");
+    text = test_read("both/summary.json.old");
     assert_string_equal(text, "{\"trained\": true}");
     free(text);
-    text = read_file("both/losses.csv.old");
+    text = test_read("both/losses.csv.old");
     assert_string_equal(text, "minibatch,loss\n0,2.3\n");
     free(text);
     free(write_file("both/results.csv", "id\n"));
     assert_int_equal(run_program(words), 2); /* no run goes into a sweep's folder */
-    text = read_file("said");
+    text = test_read("said");
     assert_non_null(strstr(text, "a sweep's results are there"));
     free(text);
     free(report);
@@ -348,14 +337,14 @@ static void a_damaged_run_is_told(void **state)
     unlink(page);
     free(write_file("run/timeline.csv", HEADER "0,device 0,forward,0,0,0,0,,0\n0,device 0,sideways,0,0,0,0,,0,1\n"));
     assert_int_equal(run_program(words), 2);
-    char *said = read_file("said");
+    char *said = test_read("said");
     assert_non_null(strstr(said, "run/timeline.csv:3:1: "));
     assert_int_equal(occurrences(said, "\n"), 1);
     assert_int_not_equal(access(page, F_OK), 0);
     free(said);
     free(write_file("run/summary.json", "{\"name\": \"page\",\n"));
     assert_int_equal(run_program(words), 2);
-    said = read_file("said");
+    said = test_read("said");
     assert_non_null(strstr(said, "run/summary.json:"));
     free(said);
     free(words);
@@ -410,8 +399,8 @@ static char *report_on(const char *below)
 {
     char *words = sp_format("report %s/%s", test_folder, below), *page = sp_format("%s/report.html", below);
     if (run_program(words) != 0)
-        fail_msg("%s: %s", words, read_file("said"));
-    char *html = read_file(page);
+        fail_msg("%s: %s", words, test_read("said"));
+    char *html = test_read(page);
     free(words);
     free(page);
     return html;
@@ -419,7 +408,7 @@ static char *report_on(const char *below)
 
 static void expect_table(const char *name, const char *rows)
 {
-    char *path = sp_format("all/sweep/figures/%s.csv", name), *text = read_file(path), *from = strchr(text, '\n') + 1;
+    char *path = sp_format("all/sweep/figures/%s.csv", name), *text = test_read(path), *from = strchr(text, '\n') + 1;
     if (strcmp(from, rows) != 0)
         fail_msg("%s, expected:\n%sgot:\n%s", path, rows, from);
     free(path);
@@ -449,7 +438,7 @@ static void what_goes_with_the_network_is_not_in_a_panels_name(void **state)
                                        "train.momentum do to speed"),
                      1);
     free(html);
-    char *text = read_file("zipped/figures/speedup.csv");
+    char *text = test_read("zipped/figures/speedup.csv");
     assert_string_equal(strchr(text, '\n') + 1, "lenet5 momentum 0.5,stale,2,2,1.1,,,,,\n"
                                                 "lenet5 momentum 0.9,stale,2,2,1.2,,,,,\n"
                                                 "resnet20,stale,2,2,1.3,,,,,\n");
@@ -503,7 +492,7 @@ static void a_damaged_sweep_is_told(void **state)
         char *words = sp_format("report %s/all/sweep", test_folder);
         free(write_file(name, text));
         assert_int_equal(run_program(words), 2);
-        char *said = read_file("said");
+        char *said = test_read("said");
         assert_non_null(strstr(said, cases[c].words));
         assert_non_null(strstr(said, "the file is damaged"));
         free(said);
@@ -516,7 +505,7 @@ static void a_damaged_sweep_is_told(void **state)
                                              "0,gpipe [1],sim,speedup,,1,1.2,,,,\n"));
     char *other = sp_format("report %s/all/sweep", test_folder);
     assert_int_equal(run_program(other), 2);
-    char *told = read_file("said");
+    char *told = test_read("said");
     assert_non_null(
         strstr(told, "summary.csv:2:1: point 0 is \"gpipe [1]\" here and \"sequential [1, 2]\" in results.csv"));
     free(told);
@@ -526,7 +515,7 @@ static void a_damaged_sweep_is_told(void **state)
          *words = sp_format("report %s/all/sweep", test_folder);
     free(write_file("all/sweep/summary.csv", cut));
     assert_int_equal(run_program(words), 2);
-    char *said = read_file("said");
+    char *said = test_read("said");
     assert_non_null(strstr(said, "summary.csv:6:1: no end of the line"));
     free(said);
     free(words);
@@ -564,13 +553,13 @@ static void what_is_no_report_is_told(void **state)
          *path = sp_format("%s/all/sweep/summary.csv", test_folder);
     unlink(path);
     assert_int_equal(run_program(words), 2);
-    char *said = read_file("said");
+    char *said = test_read("said");
     assert_non_null(strstr(said, "the sweep has not been finished"));
     free(said);
     free(words);
     words = sp_format("report %s/all", test_folder);
     assert_int_equal(run_program(words), 2);
-    said = read_file("said");
+    said = test_read("said");
     assert_non_null(strstr(said, "none of its sweeps has been finished"));
     free(said);
     free(words);

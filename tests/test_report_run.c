@@ -25,17 +25,6 @@ static char *path_of(const char *name)
     return sp_format("%s/%s", test_folder, name);
 }
 
-static char *read_file(const char *name)
-{
-    char *path = path_of(name), *text;
-    size_t size;
-    struct sp_error err = {0};
-    if (sp_file_read(path, 1 << 26, NULL, &text, &size, &err) != SP_OK)
-        fail_msg("%s", err.text);
-    free(path);
-    return text;
-}
-
 /* `command` on `input` with two more words (NULL: none), in a folder of the suite; the page of it. The caller frees. */
 static char *page_of(const char *command, const char *input, const char *folder, const char *more, const char *value)
 {
@@ -44,10 +33,10 @@ static char *page_of(const char *command, const char *input, const char *folder,
     const char *words[] = {command, in, "-q", "-o", out, more, value, NULL};
     const char *report[] = {"report", "-q", out, NULL};
     if (command != NULL && program_finish(program_start(told, words)) != 0)
-        fail_msg("%s: %s", command, read_file("told"));
+        fail_msg("%s: %s", command, test_read("told"));
     if (program_finish(program_start(said, report)) != 0)
-        fail_msg("report: %s", read_file("said"));
-    char *html = read_file(page);
+        fail_msg("report: %s", test_read("said"));
+    char *html = test_read(page);
     free(in);
     free(out);
     free(said);
@@ -122,7 +111,7 @@ static void intervals_of_a_simulation_are_shown(void **state)
 static void expect_median(const char *timeline)
 {
     double predicted, measured;
-    char *said = read_file("told"), *path = path_of(timeline), *row = strstr(said, "\n    backward, stage 0 ");
+    char *said = test_read("told"), *path = path_of(timeline), *row = strstr(said, "\n    backward, stage 0 ");
     struct sp_timeline of;
     struct sp_error err = {0};
     expect(said, "\n  an instruction, median\n    forward, stage 0 ");
@@ -184,7 +173,7 @@ static void notes_are_listed(void **state)
 static void a_plan_tells_of_its_search(void **state)
 {
     (void)state;
-    char *html = page_of("plan", "plan.yaml", "plan", NULL, NULL), *first = read_file("plan/candidates.csv");
+    char *html = page_of("plan", "plan.yaml", "plan", NULL, NULL), *first = test_read("plan/candidates.csv");
     expect(html,
            "The planner chose it for throughput, the best of 5 plans, 5 of them simulated. It is proven to be the "
            "best: there are no others.");
@@ -193,7 +182,7 @@ static void a_plan_tells_of_its_search(void **state)
     free(command);
     free(html);
     free(page_of("plan", "plan/plan.yaml", "again", NULL, NULL));
-    char *second = read_file("again/candidates.csv");
+    char *second = test_read("again/candidates.csv");
     assert_string_equal(first, second);
     free(first);
     free(second);
